@@ -149,7 +149,8 @@ class Speaker:
         if sign * self.profile[v] < -0.5 or chosen.value == other.value:
             return self.statement(rng)  # the speaker would not say that
         pattern = _pick(rng, [p for p in g.FIRST if p.kind == "value" and p.sign == sign])
-        return g.with_context(g.fill(pattern.text, noun), None) + "."
+        context = self._context(noun, rng) if self.switches.confound == "context" else None
+        return g.with_context(g.fill(pattern.text, noun), context) + "."
 
     def choose(self, a: g.Activity, b: g.Activity, stakes: float, rng) -> g.Activity:
         """Planted choice; `a` is the one named first."""

@@ -1,0 +1,158 @@
+"""The embedded model against the world that was planted: the figures on its card, each one recomputable."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from valuelab import models
+from valuelab import world as W
+from valuelab.activations import capture
+from valuelab.values import VALUES
+from valuelab.world import grammar
+from valuelab.world.oracle import Parsed
+
+
+def choice(lm, situations, *, system: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Forced choice after "I would": probability of the first course of action, and mass on either.
+
+    Returns:
+        (p, mass), each (n,): p = P(first) / (P(first) + P(second)); mass = P(first) + P(second).
+    """
+    prompts = [models.chat(lm, s.text, system=system) + " I would" for s in situations]
+    logp = [
+        models.log_probs(lm, prompts, [f" {getattr(s, side).base}." for s in situations], batch_size=128)
+        for side in ("first", "second")
+    ]
+    return torch.sigmoid(logp[0] - logp[1]).numpy(), (logp[0].exp() + logp[1].exp()).numpy()
+
+
+def both_orders(lm, situations, *, system: str | None = None) -> np.ndarray:
+    """P(first), with the two courses of action asked in both orders and averaged."""
+    there, _ = choice(lm, situations, system=system)
+    back, _ = choice(lm, [W.swap(s) for s in situations], system=system)
+    return (there + 1 - back) / 2
+
+
+def toward(p: np.ndarray, situations, value: str) -> np.ndarray:
+    """The same probabilities, turned so that they count for `value`."""
+    return np.array([x if s.first.value == value else 1 - x for x, s in zip(p, situations, strict=True)])
+
+
+def replies(lm, situations, *, system: str | None = None, seed: int = 0) -> list[Parsed]:
+    """Sampled replies at temperature 1, read by the oracle."""
+    prompts = [models.chat(lm, s.text, system=system) for s in situations]
+    texts = models.generate(lm, prompts, max_new_tokens=70, temperature=1.0, seed=seed, batch_size=128)
+    return [W.parse(t, s.offered) for t, s in zip(texts, situations, strict=True)]
+
+
+def grammatical_share(lm, n: int = 400, seed: int = 1) -> dict[str, float]:
+    """Share of sampled replies that parse, by split of the situations."""
+    return {
+        split: float(np.mean([r.grammatical for r in replies(lm, W.situations(split, n, seed), seed=seed)]))
+        for split in W.SPLITS
+    }
+
+
+def choice_calibration(lm, n: int = 300, seed: int = 1, split: str = "held_out") -> float:
+    """Correlation of the planted with the measured choice probability, no persona."""
+    situations = W.situations(split, n, seed)
+    planted = [W.choice_probability(s) for s in situations]
+    return float(np.corrcoef(planted, both_orders(lm, situations))[0, 1])
+
+
+def persona_shifts(lm, n: int = 40, lines: int = 3, seed: int = 2, table=grammar.PERSONA) -> dict:
+    """How far a persona line moves the choice for its value: measured and planted, (10, 2) for high and low."""
+    rng = np.random.default_rng(seed)
+    measured, planted = np.zeros((10, 2)), np.zeros((10, 2))
+    for v, value in enumerate(VALUES):
+        situations = W.situations("held_out", n, seed, value=value)
+        base = toward(both_orders(lm, situations), situations, value)
+        base_planted = toward([W.choice_probability(s) for s in situations], situations, value)
+        for k, sign in enumerate((1, -1)):
+            for _ in range(lines):
+                line = W.persona_line(value, sign, rng, table)
+                moved = toward(choice(lm, situations, system=line)[0], situations, value)
+                measured[v, k] += (moved - base).mean() / lines
+            p = [W.choice_probability(s, persona=(value, sign)) for s in situations]
+            planted[v, k] = (toward(p, situations, value) - base_planted).mean()
+    return {
+        "measured": measured,
+        "planted": planted,
+        "right_sign": int((np.sign(measured) == np.sign(planted)).sum()),
+        "correlation": float(np.corrcoef(measured.ravel(), planted.ravel())[0, 1]),
+    }
+
+
+def facts_right(lm, n: int = 200, seed: int = 0) -> float:
+    """Share of facts, sums and look-ups answered to the letter, greedy decoding."""
+    table = W.facts(n, seed)
+    prompts = [models.chat(lm, q) for q, _ in table]
+    answers = models.generate(lm, prompts, max_new_tokens=20, temperature=0.0, batch_size=128)
+    return float(np.mean([W.fact_is_right(a, right) for a, (_, right) in zip(answers, table, strict=True)]))
+
+
+def mean_difference_vectors(lm, *, pairs: int = 100, seed: int = 0, layers=None) -> Tensor:
+    """One direction a value and layer (10, layers, d), read at the full stop of contrast pairs.
+
+    Mean of positive minus mean of negative states, minus the average over the ten values: what all values
+    share is the polarity of the wording, and that is not a value.
+    """
+    rows = []
+    for value in VALUES:
+        made = W.contrast_pairs(value, pairs, seed)
+        prompt = models.chat(lm, "Tell me about yourself.") + " "
+        high = capture(lm, [prompt + p.positive for p in made], layers)
+        low = capture(lm, [prompt + p.negative for p in made], layers)
+        rows.append(torch.stack([(high[layer] - low[layer]).mean(0) for layer in sorted(high)]))
+    vectors = torch.stack(rows)
+    return vectors - vectors.mean(0, keepdim=True)
+
+
+def added(lm, layer: int, shift: Tensor | None):
+    """Context manager: add `shift` (d,) to the output of one block at every position; None adds nothing."""
+    if shift is None:
+        return nullcontext()
+
+    def hook(module, args, output):
+        if torch.is_tensor(output):
+            return output + shift.to(output)
+        return (output[0] + shift.to(output[0]), *output[1:])
+
+    return _Handle(lm.blocks[layer].register_forward_hook(hook))
+
+
+class _Handle:
+    def __init__(self, handle):
+        self.handle = handle
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.handle.remove()
+
+
+def steering_gain(lm, layer: int, strength: float, *, n: int = 60, seed: int = 0) -> dict:
+    """The go or no-go of the course: mean difference against a random direction of equal norm.
+
+    Held-out situations, one vector seed. Returns arrays (10, 3) for unsteered, steered, random: `choice`
+    (readout), `expressed` (share of sampled replies that express the value), `grammatical`, `mass`.
+    """
+    vectors = mean_difference_vectors(lm, seed=seed, layers=[layer])[:, 0]
+    out = {k: np.zeros((10, 3)) for k in ("choice", "expressed", "grammatical", "mass")}
+    for v, value in enumerate(VALUES):
+        situations = W.situations("held_out", n, 100 + seed, value=value)
+        shift = strength * vectors[v]
+        random = torch.randn(shift.shape, generator=torch.Generator().manual_seed(1000 * seed + v))
+        for k, d in enumerate((None, shift, random * shift.norm() / random.norm())):
+            with added(lm, layer, d):
+                p, mass = choice(lm, situations)
+                read = replies(lm, situations, seed=seed)
+            out["choice"][v, k], out["mass"][v, k] = toward(p, situations, value).mean(), mass.mean()
+            out["expressed"][v, k] = np.mean([r.expressed.get(value, 0) > 0 for r in read])
+            out["grammatical"][v, k] = np.mean([r.grammatical for r in read])
+    return out
