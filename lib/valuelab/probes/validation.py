@@ -1,0 +1,213 @@
+"""Accuracy on contexts that the probe has not seen, with the choice of everything inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from valuelab.measure.intervals import Interval, bootstrap_weights, interval_of_draws
+from valuelab.probes.calibration import brier, calibrate, expected_calibration_error
+from valuelab.probes.data import check_data, group_folds
+from valuelab.probes.estimators import Fit, estimator, fit
+from valuelab.probes.probe import Probe
+
+Scorer = Callable[[np.ndarray], np.ndarray]  # indices -> logits
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Held-out logits of every item, and what follows from them.
+
+    logits: (n,) each from a probe that saw nothing of the item's context.
+    y: (n,) booleans. groups: (n,). fold: (n,). accuracy: Interval, bootstrap over contexts.
+    chosen: what was chosen inside each fold (e.g. the layer), if anything.
+    """
+
+    logits: np.ndarray
+    y: np.ndarray
+    groups: np.ndarray
+    fold: np.ndarray
+    accuracy: Interval
+    chosen: tuple = ()
+
+    @property
+    def correct(self) -> np.ndarray:
+        return hits(self.logits, self.y)
+
+    @property
+    def auroc(self) -> float:
+        """Chance that a random positive scores above a random negative."""
+        from sklearn.metrics import roc_auc_score
+
+        return float(roc_auc_score(self.y, self.logits))
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        return np.exp(-np.logaddexp(0, -self.logits))
+
+    @property
+    def ece(self) -> float:
+        return expected_calibration_error(self.probabilities, self.y)
+
+    @property
+    def brier(self) -> float:
+        return brier(self.probabilities, self.y)
+
+    def __str__(self) -> str:
+        return f"accuracy {self.accuracy} on {self.accuracy.clusters} unseen contexts"
+
+
+def hits(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """1 where the sign is right, one half at exactly zero, 0 elsewhere."""
+    return np.where(logits == 0, 0.5, (logits > 0) == y)
+
+
+def grouped_accuracy(
+    X: Tensor,
+    y: Any,
+    groups: Any,
+    method: str | Fit = "logistic",
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> Validation:
+    """Cross-validated accuracy of a probe on contexts it was not trained on.
+
+    Every context lies wholly in one fold. The estimator sees the other folds only, with their
+    groups, so a penalty chosen inside is chosen on them alone. The sign of the logit decides.
+
+    Args:
+        X: hidden states (n, d_model).
+        y: (n,) booleans.
+        groups: (n,) context of each state.
+        method: a name in `ESTIMATORS`, or a function (X, y, groups) -> Probe.
+        folds, seed: number of folds, and how contexts are dealt to them.
+
+    Raises:
+        ValueError: one class, constant or non-finite features, fewer contexts than folds.
+    """
+    check_data(X, y, groups)
+    y, groups = as_labels(y), np.asarray(groups)
+    fitted = estimator(method)
+
+    def train(rows: np.ndarray) -> Scorer:
+        probe = fitted(X[rows], torch.as_tensor(y[rows]), groups[rows])
+        return lambda held: probe(X[held]).double().cpu().numpy()
+
+    return cross_validate(train, y, groups, folds=folds, seed=seed)
+
+
+def cross_validate(
+    train: Callable[[np.ndarray], Scorer],
+    y: Any,
+    groups: Any,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    draws: int = 2000,
+) -> Validation:
+    """Out-of-fold logits of any classifier, `train(row indices) -> (row indices -> logits)`."""
+    y, groups = as_labels(y), np.asarray(groups)
+    fold = group_folds(groups, folds, seed)
+    logits = np.full(len(y), np.nan)
+    for k in range(folds):
+        rows, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        if len(np.unique(y[rows])) < 2:
+            raise ValueError(
+                f"cross_validate: without fold {k} all labels are alike; use fewer folds, or "
+                "contexts that hold both labels."
+            )
+        logits[held] = train(rows)(held)
+    return Validation(logits, y, groups, fold, bootstrap_accuracy(logits, y, groups, draws, seed))
+
+
+def bootstrap_accuracy(
+    logits: np.ndarray, y: np.ndarray, groups: np.ndarray, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Accuracy with a 95 % interval from drawing whole contexts with replacement."""
+    right = hits(logits, y)
+    weights = bootstrap_weights(groups, draws=draws, seed=seed)
+    drawn = weights @ right / weights.sum(1)
+    low, high = interval_of_draws(drawn)
+    clusters = len(np.unique(groups))
+    spread = float(drawn.std(ddof=1))
+    return Interval(float(right.mean()), float(low), float(high), spread, len(y), clusters)
+
+
+def nested_accuracy(
+    states: Mapping[int, Tensor],
+    y: Any,
+    groups: Any,
+    method: str | Fit = "logistic",
+    *,
+    folds: int = 5,
+    inner: int = 4,
+    seed: int = 0,
+) -> Validation:
+    """Accuracy when the layer is chosen too: inside each fold, by grouped folds of the rest.
+
+    Args:
+        states: {layer: (n, d_model)}, as `capture` returns them.
+
+    Returns:
+        Validation whose `chosen` holds the layer taken in each outer fold.
+    """
+    y, groups, layers = as_labels(y), np.asarray(groups), sorted(states)
+    fitted, chosen = estimator(method), []
+    for layer in layers:
+        check_data(states[layer], y, groups)
+
+    def train(rows: np.ndarray) -> Scorer:
+        inner_folds = min(inner, len(np.unique(groups[rows])))
+        scores = [
+            grouped_accuracy(
+                states[layer][rows], y[rows], groups[rows], method, folds=inner_folds, seed=seed
+            ).accuracy.estimate
+            for layer in layers
+        ]
+        best = layers[int(np.argmax(scores))]
+        chosen.append(best)
+        probe = fitted(states[best][rows], torch.as_tensor(y[rows]), groups[rows])
+        return lambda held: probe(states[best][held]).double().cpu().numpy()
+
+    found = cross_validate(train, y, groups, folds=folds, seed=seed)
+    return Validation(
+        found.logits, found.y, found.groups, found.fold, found.accuracy, tuple(chosen)
+    )
+
+
+def validated_probe(
+    X: Tensor,
+    y: Any,
+    groups: Any,
+    *,
+    method: str | Fit = "logistic",
+    layer: int | None = None,
+    value: str = "",
+    folds: int = 5,
+    seed: int = 0,
+) -> tuple[Probe, Validation]:
+    """A probe from all the data, calibrated and described by its out-of-fold logits.
+
+    The temperature is fitted to held-out logits, so that a target probability means one. `meta`
+    notes accuracy, its interval, ECE before calibration and the number of contexts.
+    """
+    found = grouped_accuracy(X, y, groups, method, folds=folds, seed=seed)
+    probe = fit(X, y, groups, method=method, layer=layer, value=value)
+    notes = {
+        "accuracy": found.accuracy.estimate,
+        "low": found.accuracy.low,
+        "high": found.accuracy.high,
+        "contexts": found.accuracy.clusters,
+        "ece_before": found.ece,
+    }
+    return calibrate(probe, found.logits, found.y).with_(meta=notes), found
+
+
+def as_labels(y: Any) -> np.ndarray:
+    return np.asarray(torch.as_tensor(y).cpu()).astype(bool)

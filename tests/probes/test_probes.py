@@ -1,0 +1,323 @@
+"""Claims about valuelab.probes."""
+
+import numpy as np
+import pytest
+import torch
+
+from valuelab import probes
+from valuelab.probes import Probe, grouped_accuracy, stack_pairs
+from valuelab.probes.estimators import ESTIMATORS, estimator
+
+D = 16
+EVERY = pytest.mark.parametrize("method", ESTIMATORS)
+
+
+def planted(n=120, strength=2.0, context=3.0, seed=0, copies=1):
+    """Contrast pairs: a shared context, a value along one known direction, noise."""
+    draw = torch.Generator().manual_seed(seed)
+    axis = torch.randn(D, generator=draw)
+    axis /= axis.norm()
+    where = context * torch.randn(n, D, generator=draw).repeat_interleave(copies, 0)
+    noise = torch.randn(2, n * copies, D, generator=draw)
+    positive, negative = where + noise[0] + strength * axis, where + noise[1] - strength * axis
+    return positive, negative, np.repeat(np.arange(n), copies), axis
+
+
+@EVERY
+def test_every_estimator_recovers_the_planted_direction(method):
+    positive, negative, groups, axis = planted(400)
+    X, y, g = stack_pairs(positive, negative, groups)
+    probe = probes.fit(X, y, g, method=method, layer=3, value="security")
+    assert probe.direction @ axis > {"logistic": 0.85, "lda": 0.85}.get(method, 0.9)
+    assert (probe.layer, probe.value, probe.method) == (3, "security", method)
+    assert probe(positive).mean() > 0 > probe(negative).mean()
+
+
+@EVERY
+def test_every_estimator_finds_nothing_where_nothing_was_planted(method):
+    positive, negative, groups, _ = planted(200, strength=0.0)
+    found = grouped_accuracy(*stack_pairs(positive, negative, groups), method)
+    assert found.accuracy.low < 0.5 < found.accuracy.high
+
+
+def test_mean_difference_has_its_boundary_half_way():
+    positive, negative = torch.tensor([[2.0, 0], [4, 0]]), torch.tensor([[0.0, 0], [0, 2]])
+    probe = probes.mean_difference(positive, negative)
+    torch.testing.assert_close(probe.weight, torch.tensor([3.0, -1.0]))
+    assert probe(torch.tensor([1.5, 0.5])) == 0.0
+
+
+def test_pca_of_differences_is_not_centred():
+    positive, negative, _, axis = planted(300, strength=2.0)
+    delta = positive - negative
+    centred = torch.linalg.svd(delta - delta.mean(0)).Vh[0]
+    assert abs(centred @ axis) < 0.5 < probes.pca_difference(positive, negative).direction @ axis
+    flipped = probes.pca_difference(negative, positive)
+    assert flipped.direction @ axis < -0.5
+    with pytest.raises(ValueError, match="3 positive and 2 negative states are no pairs"):
+        probes.pca_difference(positive[:3], negative[:2])
+
+
+def test_lda_logits_are_log_odds_where_clouds_are_gaussian():
+    draw = torch.Generator().manual_seed(0)
+    mix = torch.randn(D, D, generator=draw) / 4 + torch.eye(D)
+    shift = torch.randn(D, generator=draw)
+    positive = torch.randn(6000, D, generator=draw) @ mix + shift
+    negative = torch.randn(6000, D, generator=draw) @ mix - shift
+    probe = probes.lda(positive, negative)
+    exact = 2 * torch.linalg.solve((mix.T @ mix).double(), shift.double())
+    assert (probe.weight - exact).norm() / exact.norm() < 0.1
+    plain = probes.lda(positive, negative, shrinkage=0.0)
+    assert (plain.weight - exact).norm() / exact.norm() < 0.1
+
+
+def test_logistic_folds_the_feature_scale_into_the_weight():
+    positive, negative, groups, _ = planted(200)
+    scale = torch.logspace(-3, 3, D)
+    X, y, g = stack_pairs(positive, negative, groups)
+    plain, scaled = probes.logistic(X, y, C=0.1), probes.logistic(X * scale + 5, y, C=0.1)
+    torch.testing.assert_close(scaled(X * scale + 5), plain(X), rtol=1e-3, atol=1e-3)
+
+
+def test_logistic_equals_scikit_learn_on_the_same_scale():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    positive, negative, groups, _ = planted(100)
+    X, y, _ = stack_pairs(positive, negative, groups)
+    theirs = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=2000))
+    theirs.fit(X.double().numpy(), y.numpy())
+    ours = probes.logistic(X, y, C=0.3)(X).numpy()
+    np.testing.assert_allclose(ours, theirs.decision_function(X.double().numpy()), atol=2e-4)
+
+
+def test_the_penalty_is_chosen_without_the_held_out_contexts(monkeypatch):
+    seen = []
+    real = probes.logistic
+
+    def spy(X, y, groups):
+        seen.append(set(groups.tolist()))
+        return real(X, y, groups)
+
+    positive, negative, groups, _ = planted(30)
+    found = grouped_accuracy(*stack_pairs(positive, negative, groups), spy, folds=3)
+    for k, known in enumerate(seen):
+        assert not known & set(found.groups[found.fold == k].tolist())
+
+
+def test_folds_keep_contexts_whole_and_are_even():
+    groups = np.repeat(np.arange(23), np.arange(1, 24))
+    fold = probes.group_folds(groups, 5, seed=1)
+    assert all(len(set(fold[groups == g])) == 1 for g in range(23))
+    sizes = np.bincount(fold)
+    assert sizes.max() - sizes.min() <= 6
+    even = np.repeat(np.arange(23), 2)
+    assert (probes.group_folds(even, 5, seed=1) != probes.group_folds(even, 5, seed=2)).any()
+
+
+def test_a_random_split_is_fooled_by_labels_constant_in_a_context_and_groups_are_not():
+    draw = torch.Generator().manual_seed(0)
+    where = 3 * torch.randn(40, 64, generator=draw).repeat_interleave(8, 0)
+    X = where + torch.randn(320, 64, generator=draw)
+    label = torch.randint(0, 2, (40,), generator=draw).bool().repeat_interleave(8)
+    context = np.repeat(np.arange(40), 8)
+    grouped = grouped_accuracy(X, label, context)
+    leaking = grouped_accuracy(X, label, np.arange(320))
+    assert leaking.accuracy.estimate > 0.9 and grouped.accuracy.low < 0.5
+
+
+def test_the_interval_is_as_wide_as_contexts_demand():
+    positive, negative, groups, _ = planted(50, strength=0.7, context=0.0)
+    one = grouped_accuracy(*stack_pairs(positive, negative, groups)).accuracy
+    again = [x.repeat_interleave(6, 0) for x in (positive, negative)]
+    six = grouped_accuracy(*stack_pairs(*again, np.repeat(groups, 6))).accuracy
+    assert six.clusters == 50 and abs((six.high - six.low) - (one.high - one.low)) < 0.05
+
+
+def test_coverage_of_the_bootstrap_interval_is_near_its_name():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for k in range(200):
+        ability = rng.beta(4, 2, 40)  # each context has its own rate; the mean is 2/3
+        right = rng.random((40, 5)) < ability[:, None]
+        y, logits = np.ones(200, bool), np.where(right.ravel(), 1.0, -1.0)
+        found = probes.bootstrap_accuracy(logits, y, np.repeat(np.arange(40), 5), 500, seed=k)
+        covered += found.low <= 2 / 3 <= found.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_the_layer_is_chosen_inside_the_folds():
+    positive, negative, groups, _ = planted(100, strength=1.5, context=0.5)
+    draw = torch.Generator().manual_seed(9)
+    good, y, g = stack_pairs(positive, negative, groups)
+    states = {layer: torch.randn(len(good), D, generator=draw) for layer in range(6)}
+    noise = probes.nested_accuracy(states, y, g, "mean difference")
+    assert noise.accuracy.low < 0.5 < noise.accuracy.high
+    found = probes.nested_accuracy({**states, 3: good}, y, g, "mean difference")
+    assert found.chosen == (3,) * 5 and found.accuracy.estimate > 0.85
+
+
+# ------------------------------------------------------------------------- baselines
+
+
+def texts_and_labels(cue):
+    rng = np.random.default_rng(0)
+    nouns = [f"noun{i}" for i in range(60)]
+    rows, y, groups = [], [], []
+    for context in range(80):
+        noun = rng.choice(nouns)
+        for label in (True, False):
+            word = ("keep" if label else "drop") if cue else rng.choice(["keep", "drop"])
+            rows.append(f"they {word} the {noun} {'very' if rng.random() < 0.5 else 'quite'} well")
+            y.append(label)
+            groups.append(context)
+    return rows, np.array(y), np.array(groups)
+
+
+def test_bag_of_words_finds_a_lexical_cue_and_nothing_else():
+    assert probes.bag_of_words(*texts_and_labels(True)).accuracy.estimate > 0.99
+    null = probes.bag_of_words(*texts_and_labels(False)).accuracy
+    assert null.low < 0.5 < null.high
+
+
+def test_words_that_never_recur_leave_the_baseline_at_one_half():
+    rows = [f"word{i}" for i in range(20)]
+    found = probes.bag_of_words(rows, np.arange(20) % 2 == 0, np.arange(20) // 2)
+    assert found.accuracy.estimate == 0.5
+
+
+def test_length_is_seen_where_it_tells_and_not_where_it_is_constant():
+    y, groups = np.arange(40) % 2 == 0, np.arange(40) // 2
+    told = [
+        "a long sentence of words " + "x" * i if label else "short" for i, label in enumerate(y)
+    ]
+    assert probes.length(told, y, groups).accuracy.estimate == 1.0
+    assert probes.length(["same"] * 40, y, groups).accuracy.estimate == 0.5
+
+
+def test_shuffling_keeps_each_context_s_labels_and_destroys_the_signal():
+    positive, negative, groups, _ = planted(120, strength=3.0)
+    X, y, g = stack_pairs(positive, negative, groups)
+    mixed = probes.shuffle_within(y, g, seed=4)
+    assert (mixed != y.numpy()).any()
+    assert all(sorted(mixed[g == k]) == [False, True] for k in range(120))
+    null = probes.shuffled_labels(X, y, g)
+    assert null.low < 0.5 < null.high and null.high < 0.7
+    assert grouped_accuracy(X, y, g, "mean difference").accuracy.low > 0.75
+
+
+def test_compare_sets_the_probe_beside_all_baselines():
+    positive, negative, groups, _ = planted(40, strength=3.0, context=0.5)
+    X, y, g = stack_pairs(positive, negative, groups)
+    table = probes.compare(X, ["one text"] * 80, y, g, "mean difference")
+    assert list(table) == ["probe", "bag of words", "length", "shuffled labels"]
+    assert table["probe"].estimate > 0.9 and table["bag of words"].estimate == 0.5
+
+
+# ------------------------------------------------------------------------ calibration
+
+
+def test_temperature_is_recovered_and_calibrates():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0, 2, 20000)
+    y = rng.random(20000) < 1 / (1 + np.exp(-truth))
+    assert abs(probes.temperature(5 * truth, y) / 5 - 1) < 0.05
+    p = 1 / (1 + np.exp(-truth))
+    over = 1 / (1 + np.exp(-5 * truth))
+    assert (
+        probes.expected_calibration_error(p, y) < 0.02 < probes.expected_calibration_error(over, y)
+    )
+    assert probes.brier(p, y) < probes.brier(over, y)
+    assert probes.brier(np.full(4, 0.5), np.array([1, 0, 1, 0])) == 0.25
+
+
+def test_a_tempered_probe_keeps_its_boundary_and_its_record():
+    positive, negative, groups, _ = planted(150)
+    X, y, g = stack_pairs(positive, negative, groups)
+    probe, found = probes.validated_probe(X, y, g, method="mean difference", layer=2, value="power")
+    plain = probes.mean_difference(positive, negative)
+    torch.testing.assert_close(probe(X) * probe.meta["temperature"], plain(X), rtol=1e-4, atol=1e-3)
+    assert probe.meta["accuracy"] == found.accuracy.estimate and probe.layer == 2
+    better = probes.expected_calibration_error(probe.probability(X), y)
+    assert better < found.ece
+
+
+# --------------------------------------------------------------------- degenerate input
+
+
+def bad(change):
+    positive, negative, groups, _ = planted(10)
+    X, y, g = stack_pairs(positive, negative, groups)
+    return change(X.clone(), y.clone(), g.copy())
+
+
+def with_nan(X, y, g):
+    X[3, 2] = float("nan")
+    return X, y, g
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X, y, g: (X, torch.ones_like(y), g), "all 20 labels are True"),
+        (lambda X, y, g: (X, torch.zeros_like(y), g), "all 20 labels are False"),
+        (lambda X, y, g: (X, y, np.zeros_like(g)), "5 folds from 1 contexts"),
+        (lambda X, y, g: (X, y, g // 3), "5 folds from 4 contexts"),
+        (lambda X, y, g: (torch.ones_like(X), y, g), "all features are constant"),
+        (with_nan, "1 of 20 states hold NaN"),
+        (lambda X, y, g: (X, y[:-1], g), r"shape \(20, 16\) for 19 labels"),
+        (lambda X, y, g: (X, y, g[:-1]), r"\(19,\) groups for 20 labels"),
+    ],
+)
+@EVERY
+def test_degenerate_input_is_explained(change, message, method):
+    with pytest.raises(ValueError, match=message):
+        grouped_accuracy(*bad(change), method)
+
+
+def test_a_fold_that_takes_all_of_one_class_is_explained():
+    X, y = torch.randn(12, D), np.arange(12) < 4
+    with pytest.raises(ValueError, match="all labels are alike; use fewer folds"):
+        grouped_accuracy(X, y, np.where(y, 0, 1 + np.arange(12)), folds=5)
+
+
+def test_a_single_constant_feature_is_harmless():
+    positive, negative, groups, _ = planted(40)
+    X, y, g = stack_pairs(positive, negative, groups)
+    X[:, 0] = 7.0
+    probe = probes.fit(X, y, g)
+    assert torch.isfinite(probe.weight).all() and abs(probe.weight[0]) < 1e-6
+
+
+def test_probes_are_immutable_checked_and_copied_with_changes():
+    probe = Probe(torch.tensor([3.0, 4.0]), 1.0, meta={"a": 1})
+    with pytest.raises(AttributeError):
+        probe.bias = 2.0
+    with pytest.raises(TypeError):
+        probe.meta["a"] = 2
+    moved = probe.with_(layer=4, meta={"b": 2})
+    assert (moved.layer, dict(moved.meta), dict(probe.meta)) == (4, {"a": 1, "b": 2}, {"a": 1})
+    torch.testing.assert_close(probe.direction, torch.tensor([0.6, 0.8]))
+    assert probe(torch.tensor([[1.0, 1.0]])) == 8.0
+    assert probe(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.float32
+    for weight in (torch.ones(2, 2), torch.ones(2).long(), torch.tensor([float("nan")])):
+        with pytest.raises(ValueError, match="Probe: weight"):
+            Probe(weight)
+    with pytest.raises(ValueError, match="h ends in 3 but the weight has 2"):
+        probe(torch.ones(3))
+    with pytest.raises(ValueError, match="all zeros"):
+        Probe(torch.zeros(2)).direction  # noqa: B018
+
+
+def test_random_directions_have_the_same_length_and_follow_the_seed():
+    probe = Probe(torch.arange(50.0), 1.0, layer=2, value="power")
+    a, b = probes.random_direction(probe, 1), probes.random_direction(probe, 2)
+    torch.testing.assert_close(a.weight.norm(), probe.weight.norm())
+    torch.testing.assert_close(a.weight, probes.random_direction(probe.weight, 1))
+    assert abs(a.direction @ b.direction) < 0.6 and (a.layer, a.value) == (2, "power")
+
+
+def test_an_unknown_estimator_lists_the_known_ones():
+    with pytest.raises(ValueError, match="mean difference, pca of differences, lda, logistic"):
+        estimator("svm")
