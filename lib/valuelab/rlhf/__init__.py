@@ -1,0 +1,1 @@
+"""Policy optimisation from rewards: KL estimators (`kl`)."""
