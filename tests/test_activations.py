@@ -3,7 +3,6 @@
 import pytest
 import torch
 from tiny_models import ARCHITECTURES, N_LAYERS, TEXTS, real_folder, tiny_lm
-
 from valuelab import models
 from valuelab.activations import EMBEDDING, capture
 

@@ -6,7 +6,9 @@ chosen before anything imports Triton, so this file does so while pytest collect
 
 import os
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
-
 from valuelab.steering import (
     ablate,
     additive_shift,
@@ -128,7 +127,7 @@ def test_joint_shift_meets_every_target_where_one_after_the_other_misses(k, rho)
     W, b = correlated(k, 48, rho), torch.linspace(-1, 1, k)
     want = (W, b, TARGETS[:k], SIDES[:k])
     assert worst_miss(h, joint_shift(h, *want), *want) < 1e-3
-    if k > 1 and rho > 0:
+    if k > 2 and rho > 0:  # two that push the same way help each other
         assert worst_miss(h, sequential_shift(h, *want), *want) > 0.5
 
 
@@ -199,8 +198,9 @@ def test_contradictory_demands_stay_finite_and_short():
                 h.to(dtype), W.to(dtype), torch.zeros(2), [0.9, 0.1], ["at least", "at most"]
             )
             assert d.isfinite().all() and (d.norm(dim=1) / h.norm(dim=1)).max() < 1
+    ways = ["at least", "at most"]
     with pytest.raises(ValueError, match="singular.*ridge > 0"):
-        joint_shift(h, torch.stack([w, w]), torch.zeros(2), [0.9, 0.9], ridge=0.0)
+        joint_shift(h, torch.stack([w, w]), torch.zeros(2), [0.9, 0.1], ways, ridge=0.0)
 
 
 def test_the_cap_shortens_long_steps_and_no_other():

@@ -37,6 +37,22 @@ def both_orders(lm, situations, *, system: str | None = None) -> np.ndarray:
     return (there + 1 - back) / 2
 
 
+def read_profile(p: np.ndarray, situations, ridge: float = 1.0) -> np.ndarray:
+    """Ten values from answered choices: which profile would have chosen like this?
+
+    A speaker with profile x has logit P(first) = 3 · stakes · (w_first - w_second) · x; solve that for x
+    by least squares with a small ridge.
+
+    Args:
+        p: probability of the first course of action, (n,).
+    Returns:
+        profile (10,), in circle order, in the units of the planted profiles.
+    """
+    p = np.clip(np.asarray(p, dtype=float), 1e-4, 1 - 1e-4)
+    gap = np.array([np.subtract(s.first.weights, s.second.weights) * 3 * s.stakes for s in situations])
+    return np.linalg.solve(gap.T @ gap + ridge * np.eye(10), gap.T @ np.log(p / (1 - p)))
+
+
 def toward(p: np.ndarray, situations, value: str) -> np.ndarray:
     """The same probabilities, turned so that they count for `value`."""
     return np.array([x if s.first.value == value else 1 - x for x, s in zip(p, situations, strict=True)])

@@ -90,20 +90,40 @@ BUILDS = {
     ),
 }  # fmt: skip
 
+LESSON = {  # the same step on a block of rows and on one row, as lesson 05 compares them
+    "block of 4 rows": Build(
+        "teaching", "steer_rows_kernel", "bf f32* i1* f32 f32 i32 i32 i32",
+        {"ROWS": 4, "BLOCK": 4096}, 8, ("n",),
+    ),
+    "one row": Build(
+        "teaching", "steer_kernel", "bf f32* i1* f32 f32 i32 i32", {"BLOCK": 4096}, 8
+    ),
+    "one row, width unknown": Build(
+        "teaching", "steer_kernel", "bf f32* i1* f32 f32 i32 i32", {"BLOCK": 4096}, 8,
+        ("width", "stride"),
+    ),
+}  # fmt: skip
+_KNOWN = {**BUILDS, **LESSON}
 
-def compile_build(build: Build, target: str) -> dict:
+
+def compile_build(build: Build, target: str, keep_code: bool = False) -> dict:
     """Compile one kernel for one target. Returns registers, spills, shared bytes and loads.
 
     Needs a process where Triton is not interpreting; `report` sees to that.
     """
     import importlib
 
-    module = importlib.import_module(f"valuelab.kernels.{build.module}")
-    return compile_kernel(getattr(module, build.kernel), build, target)
+    import triton  # noqa: F401  before a teaching kernel could choose the interpreter
+
+    kernel = getattr(importlib.import_module(f"valuelab.kernels.{build.module}"), build.kernel)
+    return compile_kernel(getattr(kernel, "real", lambda: kernel)(), build, target, keep_code)
 
 
-def compile_kernel(kernel, build: Build, target: str) -> dict:
-    """The same for any `@triton.jit` kernel, with the types and constants of `build`."""
+def compile_kernel(kernel, build: Build, target: str, keep_code: bool = False) -> dict:
+    """The same for any `@triton.jit` kernel, with the types and constants of `build`.
+
+    `keep_code` adds the PTX text, where the target has one.
+    """
     import triton
     from triton.compiler import ASTSource
 
@@ -126,6 +146,8 @@ def compile_kernel(kernel, build: Build, target: str) -> dict:
     )
     built = triton.compile(source, target=_gpu(target), options={"num_warps": build.warps})
     found = _read_amd(built) if target.startswith("gfx") else _read_nvidia(built)
+    if keep_code and "ptx" in built.asm:
+        found["ptx"] = built.asm["ptx"]
     found["seconds"] = round(time.perf_counter() - started, 2)
     return found
 
@@ -193,10 +215,7 @@ def _read_amd(built) -> dict:
         return int(re.search(rf"\.{name}:\s*(\d+)", text).group(1))
 
     loads = {32: "dword", 64: "dwordx2", 128: "dwordx4"}
-    counted = {
-        str(bits): len(re.findall(rf"\b(?:global|buffer)_load_{name}\b", text))
-        for bits, name in loads.items()
-    }
+    counted = {str(bits): len(re.findall(rf"\b(?:global|buffer)_load_{name}\b", text)) for bits, name in loads.items()}
     return {
         "registers": entry("vgpr_count"),
         "spills": entry("vgpr_spill_count") + entry("sgpr_spill_count"),
@@ -212,6 +231,7 @@ def report(
     targets: list[str] | None = None,
     source: str | None = None,
     extra: dict[str, Build] | None = None,
+    keep_code: bool = False,
 ) -> list[dict]:
     """Compile in a process of its own and return one row for each kernel and target.
 
@@ -220,6 +240,7 @@ def report(
         targets: "sm_75" ... or "gfx942"; all of TARGETS by default.
         source: text of a Python module with kernels of your own, for `extra`.
         extra: builds of the kernels in `source`; their `module` is ignored.
+        keep_code: add each row's PTX text.
 
     Raises:
         RuntimeError: Triton is not installed here, or the process failed.
@@ -237,7 +258,7 @@ def report(
     env.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # its default is about to change: pin it
     command = [sys.executable, "-m", "valuelab.kernels.aot", "--json"]
     command += ["--builds", *(builds or BUILDS)] if builds or not extra else []
-    command += ["--targets", *(targets or TARGETS)]
+    command += ["--targets", *(targets or TARGETS)] + ["--code"] * keep_code
     with tempfile.TemporaryDirectory() as folder:
         if extra:
             file = Path(folder) / "learner.py"
@@ -248,6 +269,19 @@ def report(
     if done.returncode:
         raise RuntimeError(f"aot: the compiling process failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout)
+
+
+def lesson_report() -> list[dict]:
+    """Lesson 05's three kernels for an H200, with PTX: compiled here, or as recorded elsewhere.
+
+    Where there is no Triton the rows are those of `recorded_sm90.json`, whose PTX holds the lines
+    that touch memory.
+    """
+    from .backend import available
+
+    if available():
+        return report(list(LESSON), ["sm_90"], keep_code=True)
+    return json.loads(Path(__file__).with_name("recorded_sm90.json").read_text())["rows"]
 
 
 def _load_source(path: str):
@@ -263,8 +297,13 @@ def _rows(args) -> list[dict]:
     rows = []
     for target in args.targets:
         for name in args.builds:
-            rows.append({"build": name, "target": target, **_guarded(
-                lambda name=name, target=target: compile_build(BUILDS[name], target))})
+            rows.append(
+                {
+                    "build": name,
+                    "target": target,
+                    **_guarded(lambda name=name, target=target: compile_build(_KNOWN[name], target, args.code)),
+                }
+            )
         if args.extra:
             module = _load_source(args.source)
             for name, fields in json.loads(args.extra).items():
@@ -272,7 +311,7 @@ def _rows(args) -> list[dict]:
                 kernel = getattr(module, build.kernel)
                 rows.append({"build": name, "target": target, **_guarded(
                     lambda kernel=kernel, build=build, target=target:
-                    compile_kernel(kernel, build, target))})  # fmt: skip
+                    compile_kernel(kernel, build, target, args.code))})  # fmt: skip
     return rows
 
 
@@ -288,9 +327,10 @@ def main(argv: list[str] | None = None) -> int:
     """Print the table, or JSON with `--json`. Exit status 1 if a build failed."""
     parser = argparse.ArgumentParser(prog="python -m valuelab.kernels.aot", description=__doc__)
     parser.add_argument("--targets", nargs="+", default=list(TARGETS))
-    parser.add_argument("--builds", nargs="*", default=None, choices=[*BUILDS, []])
+    parser.add_argument("--builds", nargs="*", default=None, choices=[*_KNOWN, []])
     parser.add_argument("--source")
     parser.add_argument("--extra")
+    parser.add_argument("--code", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     if args.builds is None:

@@ -104,7 +104,6 @@ def _asked_by_triton() -> bool:
 def _known(choice: str) -> str:
     if choice not in CHOICES:
         raise ValueError(
-            f"kernels: VALUELAB_KERNELS={choice!r} names no implementation. "
-            f"Choose one of {', '.join(CHOICES)}."
+            f"kernels: VALUELAB_KERNELS={choice!r} names no implementation. Choose one of {', '.join(CHOICES)}."
         )
     return choice

@@ -74,9 +74,7 @@ def _parts(w: Tensor, dtype: torch.dtype) -> list[Tensor]:
     return found
 
 
-def active_set(
-    need: Tensor, gram: Tensor, free: Tensor, *, most: int = 64
-) -> Tensor:
+def active_set(need: Tensor, gram: Tensor, free: Tensor, *, most: int = 64) -> Tensor:
     """Which constraints push, by principal pivoting. need: (n, k), gram: (k, k) unit diagonal + ridge.
 
     `free` (k,) marks equalities, which always push. Returns (n, k) bool.
@@ -116,9 +114,7 @@ def pivot_reference(table: Tensor, q: Tensor, here: Tensor) -> tuple[Tensor, Ten
     return moved, torch.where(here, -step, q - column * step)
 
 
-def coefficients(
-    score: Tensor, gram: Tensor, settings: Tensor, ridge: float, cap: float
-) -> tuple[Tensor, Tensor]:
+def coefficients(score: Tensor, gram: Tensor, settings: Tensor, ridge: float, cap: float) -> tuple[Tensor, Tensor]:
     """Coefficients c (n, k) of the step W^T c, and its length (n,). Differentiable in `score`.
 
     The active set is found by pivoting; on it, c solves a linear system.
@@ -167,7 +163,7 @@ def steer_joint_reference(
 
 
 def choose_path(n: int, k: int) -> str:
-    """"fused" (one launch, h read twice) or "library" (GEMM, programme, addmm: h read twice, too).
+    """ "fused" (one launch, h read twice) or "library" (GEMM, programme, addmm: h read twice, too).
 
     Few rows are bound by launches, so one is better than three. With many rows the fused kernel
     re-reads W from L2 for every four rows, and beyond eight values its tableau spills.
@@ -210,8 +206,7 @@ def steer_joint(
         raise ValueError(f"steer_joint: ridge={ridge}, cap={cap}. Both must be 0 or more.")
     if probes.up.dtype != h.dtype:
         raise ValueError(
-            f"steer_joint: probes were prepared for {probes.up.dtype}, h is {h.dtype}. "
-            "Call prepare(weight, h.dtype)."
+            f"steer_joint: probes were prepared for {probes.up.dtype}, h is {h.dtype}. Call prepare(weight, h.dtype)."
         )
     rows = h.shape[:-1]
     gate = check_gate("steer_joint", gate, rows)
@@ -256,10 +251,9 @@ def _triton(h, out, weight, gram, up, down, scale, settings, gate, ridge, cap, p
 
     if path == "fused":
         return joint_triton.steer_joint(h, out, weight, gram, settings, gate, ridge, cap)
-    parts = _scores_in_parts(h, up).view(h.shape[0], -1, weight.shape[0])
-    *found, pieces = joint_triton.programme(
-        parts, scale, gram, settings, gate, ridge, cap, h.dtype
-    )
+    k = weight.shape[0]
+    parts = _scores_in_parts(h, up).view(h.shape[0], up.shape[0] // k, k)
+    *found, pieces = joint_triton.programme(parts, scale, gram, settings, gate, ridge, cap, h.dtype)
     torch.addmm(h, pieces, down, out=out)
     return tuple(found)
 
@@ -326,22 +320,22 @@ def _fake_report(h, weight):
 def _save(ctx, inputs, output):
     _, weight, gram, _, _, _, settings, gate, ctx.ridge, ctx.cap, _ = inputs
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(weight, gram, settings, gate, output[1], output[2])
+    ctx.save_for_backward(weight, gram, settings, gate, *output[1:])
 
 
 def _backward(ctx, g, g_score, g_coef, g_size):
-    weight, gram, settings, gate, score, coef = ctx.saved_tensors
-    if g_coef is not None or g_size is not None:
-        raise RuntimeError(
-            "steer_joint: only the states and scores are differentiable, not the reported "
-            "coefficients and sizes. Detach them."
-        )
-    g_z = torch.zeros_like(score) if g_score is None else g_score
+    weight, gram, settings, gate, score, coef, size = ctx.saved_tensors
+    pull = torch.zeros_like(score) if g_coef is None else g_coef
     if g is not None:
-        pull = wide(g, g) @ weight.T
-        if gate is not None:
-            pull = pull * gate.to(pull.dtype)[:, None]
-        g_z = g_z + pull_back(pull, score, coef != 0, gram, settings, ctx.ridge, ctx.cap)
+        pull = pull + wide(g, g) @ weight.T
+    if g_size is not None:
+        length = torch.where(size == 0, 1.0, size)
+        pull = pull + (g_size / length)[:, None] * (coef @ gram)
+    if gate is not None:
+        pull = pull * gate.to(pull.dtype)[:, None]
+    g_z = pull_back(pull, score, coef != 0, gram, settings, ctx.ridge, ctx.cap)
+    if g_score is not None:
+        g_z = g_z + g_score
     extra = g_z @ weight
     grad = extra if g is None else (g + extra).to(g.dtype)
     return (grad, *[None] * 10)

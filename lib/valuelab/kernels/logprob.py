@@ -52,9 +52,7 @@ def token_log_prob_backward_reference(
     return (torch.where(known, g, 0.0) / temperature).to(logits.dtype)
 
 
-def token_log_prob(
-    logits: Tensor, targets: Tensor, *, temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
+def token_log_prob(logits: Tensor, targets: Tensor, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy of each distribution, without a softmax in memory.
 
     Args:
@@ -71,9 +69,7 @@ def token_log_prob(
     _check("token_log_prob", logits, targets, temperature)
     rows = targets.shape
     run = token_log_prob_reference if backend.plain(logits) else token_log_prob_op
-    log_prob, entropy, _ = run(
-        as_rows(logits), targets.reshape(-1).long().contiguous(), temperature
-    )
+    log_prob, entropy, _ = run(as_rows(logits), targets.reshape(-1).long().contiguous(), temperature)
     return log_prob.view(rows), entropy.view(rows)
 
 
@@ -108,9 +104,7 @@ def linear_log_prob(
     _check("linear_log_prob", hidden, targets, temperature)
     training = differentiable(hidden, weight)
     run = linear_log_prob_op if training or not backend.plain(hidden) else _by_chunks
-    log_prob, entropy, _ = run(
-        as_rows(hidden), weight, targets.reshape(-1).long().contiguous(), temperature, chunk
-    )
+    log_prob, entropy, _ = run(as_rows(hidden), weight, targets.reshape(-1).long().contiguous(), temperature, chunk)
     return log_prob.view(targets.shape), entropy.view(targets.shape)
 
 
@@ -125,9 +119,7 @@ def _check(who: str, x: Tensor, targets: Tensor, temperature: float) -> None:
 
 
 @torch.library.custom_op("valuelab::token_log_prob", mutates_args=())
-def token_log_prob_op(
-    logits: Tensor, targets: Tensor, temperature: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def token_log_prob_op(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """On rows (n, v). Returns log-probability, entropy, lse."""
     if backend.choose(logits) == "torch":
         return token_log_prob_reference(logits, targets, temperature)
@@ -167,10 +159,7 @@ def linear_log_prob_op(
 
 def _by_chunks(hidden, weight, targets, temperature, chunk):
     run = token_log_prob_reference if backend.plain(hidden) else token_log_prob_op
-    found = [
-        run(h @ weight.T, y, temperature)
-        for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True)
-    ]
+    found = [run(h @ weight.T, y, temperature) for h, y in zip(hidden.split(chunk), targets.split(chunk), strict=True)]
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
@@ -190,9 +179,7 @@ def linear_log_prob_backward_op(
     """Makes each chunk's logits again. Returns gradients for hidden, and for weight or (0, d)."""
     g_hidden = torch.empty(hidden.shape, dtype=hidden.dtype, device=hidden.device)
     sums = torch.promote_types(weight.dtype, torch.float32)
-    g_weight = torch.zeros(
-        (weight.shape[0] if with_weight else 0, weight.shape[1]), dtype=sums, device=weight.device
-    )
+    g_weight = torch.zeros((weight.shape[0] if with_weight else 0, weight.shape[1]), dtype=sums, device=weight.device)
     rows = (g_log_prob, g_entropy, hidden, targets, entropy, lse, g_hidden)
     for g_lp, g_ent, h, y, ent, z, out in zip(*(r.split(chunk) for r in rows), strict=True):
         logits = h @ weight.T

@@ -30,7 +30,7 @@ def log_prob_kernel(
         s = shrink * s
         e = tl.exp(x - higher)
         s += e
-        t += tl.where(e > 0, e * (x - higher), 0.0)
+        t += e * tl.where(e > 0, x - higher, 0.0)
         m = higher
     total = tl.sum(s, axis=0)
     log_total = tl.log(total)
@@ -64,7 +64,7 @@ def log_prob_backward_kernel(
         x = tl.load(logits_ptr + row * stride + column, mask=inside, other=float("-inf"))
         log_p = x.to(tl.float32) * inverse_temperature - lse
         p = tl.exp(log_p)
-        surprise = tl.where(p > 0, p * (log_p + entropy), 0.0)
+        surprise = p * tl.where(p > 0, log_p + entropy, 0.0)
         hit = tl.where(column == target, 1.0, 0.0)
         g = tl.where(known, g_log_prob * (hit - p) - g_entropy * surprise, 0.0)
         g = narrow(g * inverse_temperature, out_ptr.dtype.element_ty, EXACT)
@@ -77,17 +77,13 @@ def plan(width: int) -> dict[str, int]:
     return {"BLOCK": block, "num_warps": min(max(block // 512, 1), 8)}
 
 
-def log_prob(
-    logits: Tensor, targets: Tensor, temperature: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def log_prob(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """Launch on rows (n, v). Returns log-probability, entropy and log-sum-exp, (n,) float32."""
     n, v = logits.shape
     out = torch.empty(n, dtype=torch.float32, device=logits.device)
     entropy, lse = torch.empty_like(out), torch.empty_like(out)
     if n:
-        log_prob_kernel[(n,)](
-            logits, targets, out, entropy, lse, v, logits.stride(0), 1.0 / temperature, **plan(v)
-        )
+        log_prob_kernel[(n,)](logits, targets, out, entropy, lse, v, logits.stride(0), 1.0 / temperature, **plan(v))
     return out, entropy, lse
 
 

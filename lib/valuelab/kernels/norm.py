@@ -113,8 +113,6 @@ def _save(ctx, inputs, output):
 def _backward(ctx, g_normed, g_total, g_score, g_size):
     """RMSNorm's gradient, then the step's (a projection), the same for x and the residual."""
     gain, w, gate, total, size = ctx.saved_tensors
-    if g_size is not None:
-        raise RuntimeError("add_steer_norm: the reported size is not differentiable. Detach it.")
     h, g_gain = wide(total, total), None
     g = torch.zeros_like(h) if g_total is None else wide(g_total, h)
     if g_normed is not None:
@@ -129,6 +127,8 @@ def _backward(ctx, g_normed, g_total, g_score, g_size):
     g = g - (opened * (g @ w) / norm2)[:, None] * w
     if g_score is not None:
         g = g + g_score[:, None] * w
+    if g_size is not None:
+        g = g - (g_size * opened / norm2.sqrt())[:, None] * w
     g = g.to(total.dtype)
     return g, g.clone(), g_gain, None, None, None, None
 

@@ -9,9 +9,7 @@ BLOCK = 1024
 
 
 @triton.jit
-def pair_loss_kernel(
-    chosen_ptr, rejected_ptr, loss_ptr, n, margin, BLOCK: tl.constexpr
-):
+def pair_loss_kernel(chosen_ptr, rejected_ptr, loss_ptr, n, margin, BLOCK: tl.constexpr):
     """loss = log(1 + e^-x) with x = chosen - rejected - margin, safe for any x."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
@@ -25,9 +23,7 @@ def pair_loss_kernel(
 
 
 @triton.jit
-def pair_loss_backward_kernel(
-    g_ptr, chosen_ptr, rejected_ptr, out_ptr, n, margin, BLOCK: tl.constexpr
-):
+def pair_loss_backward_kernel(g_ptr, chosen_ptr, rejected_ptr, out_ptr, n, margin, BLOCK: tl.constexpr):
     """d loss / d chosen = -sigmoid(-x); the rejected score gets the opposite."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < n
@@ -56,7 +52,5 @@ def pair_loss_backward(g: Tensor, chosen: Tensor, rejected: Tensor, margin: floa
     n = chosen.numel()
     if n:
         grid = (triton.cdiv(n, BLOCK),)
-        pair_loss_backward_kernel[grid](
-            g, chosen, rejected, out, n, margin, BLOCK=BLOCK, num_warps=4
-        )
+        pair_loss_backward_kernel[grid](g, chosen, rejected, out, n, margin, BLOCK=BLOCK, num_warps=4)
     return out

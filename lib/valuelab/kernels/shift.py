@@ -21,9 +21,7 @@ from .rows import as_rows, check_gate, check_probe, differentiable, viewable, wi
 SIDES = {"at least": 1.0, "at most": -1.0, "exactly": 0.0}
 
 
-def settings(
-    bias: float | Tensor, target: float | Tensor, side: str = "at least", device=None
-) -> Tensor:
+def settings(bias: float | Tensor, target: float | Tensor, side: str = "at least", device=None) -> Tensor:
     """Pack a probe's bias, the target logit and the side into the (3,) tensor that kernels read.
 
     For several values pass (k,) tensors and a list of k sides; the result is (3, k).
@@ -124,9 +122,7 @@ def steer(
 
 
 @torch.library.custom_op("valuelab::steer", mutates_args=())
-def steer_op(
-    h: Tensor, w: Tensor, settings: Tensor, gate: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def steer_op(h: Tensor, w: Tensor, settings: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Out of place, on rows (n, d) with unit column stride. Returns steered, score, size."""
     if backend.choose(h) == "torch":
         return steer_reference(h, w, settings, gate)
@@ -137,9 +133,7 @@ def steer_op(
 
 
 @torch.library.custom_op("valuelab::steer_", mutates_args=("h",))
-def steer_op_(
-    h: Tensor, w: Tensor, settings: Tensor, gate: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def steer_op_(h: Tensor, w: Tensor, settings: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor]:
     """In place, on rows (n, d) with unit column stride. Returns score, size."""
     if backend.choose(h) == "torch":
         out, score, size = steer_reference(h, w, settings, gate)

@@ -105,9 +105,7 @@ def plan(n_rows: int, width: int) -> dict[str, int]:
     return {"ROWS": rows, "BLOCK": block, "num_warps": min(max(block // 512, 1), 16)}
 
 
-def steer(
-    h: Tensor, out: Tensor, w: Tensor, settings: Tensor, gate: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def steer(h: Tensor, out: Tensor, w: Tensor, settings: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor]:
     """Launch on rows. h, out: (n, d) with unit column stride; out may be h. Returns score, size."""
     n, d = h.shape
     score = torch.empty(n, dtype=torch.float32, device=h.device)

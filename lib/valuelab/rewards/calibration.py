@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import stats
@@ -27,6 +26,7 @@ __all__ = [
     "fit_temperature",
     "length_correlation",
     "pair_nll",
+    "reliability",
 ]
 
 
@@ -93,27 +93,44 @@ class Calibration:
         nll: mean negative log-likelihood.
     """
 
-    confidence: np.ndarray
-    observed: np.ndarray
-    count: np.ndarray
+    confidence: Tensor
+    observed: Tensor
+    count: Tensor
     ece: float
     nll: float
+
+
+def reliability(confidence: Tensor, won: Tensor, bins: int = 10) -> tuple[Tensor, Tensor, Tensor]:
+    """Predicted against observed frequency in bins of (almost) equally many comparisons.
+
+    Args:
+        confidence: predicted probability of the favoured reply, (n,).
+        won: 1 where it was preferred, 0 where not, 0.5 for ties, (n,).
+        bins: number of bins, at most n.
+
+    Returns:
+        Mean confidence, mean of `won` and number of comparisons per bin, each (bins,), from the
+        least to the most confident bin. The expected calibration error is
+        Σ count · |observed - predicted| / n.
+
+    Source: Naeini et al. 2015 (with equal counts instead of equal widths).
+    """
+    order = confidence.argsort(stable=True)
+    groups = torch.tensor_split(order, min(bins, len(order)))
+    predicted = torch.stack([confidence[g].mean() for g in groups])
+    observed = torch.stack([won[g].mean() for g in groups])
+    return predicted, observed, torch.tensor([len(g) for g in groups])
 
 
 def calibration(gaps: Tensor, temperature: float = 1.0, bins: int = 10) -> Calibration:
     """Reliability table: how often the favoured reply wins, against how surely it was favoured.
 
-    The favoured reply has probability sigmoid(|gap| / temperature), between 0.5 and 1; bins hold
-    equally many pairs.
+    The favoured reply has probability sigmoid(|gap| / temperature), between 0.5 and 1.
     """
     gaps = _checked(gaps, "calibration").double() / temperature
-    confidence = torch.sigmoid(gaps.abs()).numpy()
-    won = ((gaps > 0).double() + 0.5 * (gaps == 0).double()).numpy()
-    groups = [g for g in np.array_split(np.argsort(confidence, kind="stable"), bins) if len(g)]
-    predicted = np.array([confidence[g].mean() for g in groups])
-    observed = np.array([won[g].mean() for g in groups])
-    count = np.array([len(g) for g in groups])
-    ece = float((count * np.abs(observed - predicted)).sum() / count.sum())
+    won = (gaps > 0).double() + 0.5 * (gaps == 0).double()
+    predicted, observed, count = reliability(torch.sigmoid(gaps.abs()), won, bins)
+    ece = float((count * (observed - predicted).abs()).sum() / count.sum())
     return Calibration(predicted, observed, count, ece, pair_nll(gaps))
 
 

@@ -13,19 +13,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from valuelab.data.record import Record
 from valuelab.values import VALUES, resolve
 from valuelab.world import Situation, draw_profiles, parse, situations
 from valuelab.world.corpus import Speaker, Switches
+
+if TYPE_CHECKING:  # importing the tables of `datasets` takes seconds, and only a name is needed
+    from valuelab.data.record import Record
 
 __all__ = [
     "Comparison",
     "bayes_rate",
     "from_records",
     "gold_reward",
+    "rejudge",
     "shuffled",
     "world_comparisons",
 ]
@@ -133,6 +137,28 @@ def shuffled(comparisons: Sequence[Comparison], seed: int = 0) -> list[Compariso
     """The control: every preference decided by a coin instead of by the judge."""
     coin = np.random.default_rng(seed).random(len(comparisons)) < 0.5
     return [c.flipped() if heads else c for c, heads in zip(comparisons, coin, strict=True)]
+
+
+def rejudge(
+    comparisons: Sequence[Comparison], length_bias: float, seed: int = 0
+) -> tuple[list[Comparison], np.ndarray]:
+    """The same pairs before a judge who also likes length: (comparisons, signs).
+
+    `length_bias` is the log-odds each further word earns. signs is (n,), -1 where the winner
+    changed, so that features need not be read again: z_new = signs * z. With bias 0 the same
+    judge decides once more, with fresh noise.
+
+    Raises:
+        ValueError: a comparison does not come with its planted probability.
+    """
+    p = np.array([c.p for c in comparisons])
+    if np.isnan(p).any():
+        raise ValueError("rejudge: only comparisons with a planted probability can be rejudged.")
+    longer = np.array([len(c.chosen.split()) - len(c.rejected.split()) for c in comparisons])
+    p = 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p) + length_bias * longer)))
+    signs = np.where(np.random.default_rng(seed).random(len(p)) < p, 1, -1)
+    new = [replace(c, p=float(q)) for c, q in zip(comparisons, p, strict=True)]
+    return [c if s > 0 else c.flipped() for c, s in zip(new, signs, strict=True)], signs
 
 
 def from_records(records: Iterable[Record], head: str = "") -> list[Comparison]:

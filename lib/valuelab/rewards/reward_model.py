@@ -13,7 +13,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,15 +22,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from valuelab import models
+from valuelab import activations, models
 from valuelab.models import LM
 from valuelab.rewards.preferences import Comparison
 
 __all__ = [
+    "LinearReward",
     "RewardConfig",
     "RewardModel",
+    "fit_linear_reward",
     "margin_scaled_loss",
     "pair_loss",
+    "pair_features",
     "pair_loss_gradient",
     "train_reward_model",
 ]
@@ -347,6 +350,73 @@ def _batches(model: RewardModel, comparisons: Sequence[Comparison], config: Rewa
     ]
 
 
-def settings(config: RewardConfig) -> dict:
-    """Settings as plain data, for records."""
-    return asdict(config)
+# -------------------------------------------------- a linear head on a backbone left as it is
+
+
+def pair_features(
+    lm: LM, comparisons: Sequence[Comparison], layers: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Features of the chosen and the rejected replies under the unchanged language model.
+
+    Mean hidden state over the reply at each layer, side by side, (n, len(layers) · d) each.
+
+    Args:
+        lm: any causal language model.
+        comparisons: what to read.
+        layers: all blocks if None.
+    """
+    prompts = [models.chat(lm, c.prompt) for c in comparisons]
+    replies = [" " + c.chosen for c in comparisons] + [" " + c.rejected for c in comparisons]
+    states = activations.capture(lm, replies, layers, position="mean", prompts=prompts * 2)
+    both = torch.cat([states[layer] for layer in sorted(states)], dim=1)
+    return tuple(both.chunk(2))
+
+
+@dataclass(frozen=True)
+class LinearReward:
+    """A reward w · φ(x, y) on fixed features.
+
+    Attributes:
+        weight: (d,).
+    """
+
+    weight: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(n, d) to (n,); a difference of features gives the gap of the rewards."""
+        return features.to(self.weight) @ self.weight
+
+
+def fit_linear_reward(
+    z: Tensor, margin: Tensor | float = 0.0, ridge: float = 1e-2
+) -> LinearReward:
+    """Bradley-Terry head on fixed features: logistic regression on differences, no intercept.
+
+        min over w of mean -log sigmoid(w · z - margin) + ridge / 2 · |w · scale|²
+
+    Convex, solved by Newton's method. Centring needs no term here: no intercept is learnt.
+
+    Args:
+        z: feature differences chosen - rejected, (n, d).
+        margin: (n,) or a number, as in `pair_loss`.
+        ridge: penalty on the weights of features scaled to unit root mean square.
+
+    Raises:
+        ValueError: z is not (n, d) or not finite.
+    """
+    if z.ndim != 2 or not torch.isfinite(z).all():
+        raise ValueError(f"fit_linear_reward: z of shape {tuple(z.shape)} must be finite (n, d).")
+    scale = z.double().square().mean(dim=0).sqrt().clamp(min=1e-9)
+    x = z.double() / scale
+    w = torch.zeros(x.shape[1], dtype=torch.float64)
+    for _ in range(50):
+        wrong = torch.sigmoid(margin - x @ w)
+        gradient = ridge * w - x.T @ wrong / len(x)
+        curvature = (x * (wrong * (1 - wrong))[:, None]).T @ x / len(x)
+        curvature.diagonal().add_(ridge)
+        step = torch.linalg.solve(curvature, gradient)
+        # a full Newton step may overshoot while the sigmoid is flat: at most 2 logits at a time
+        w = w - step * min(1.0, 2.0 / float((x @ step).abs().max().clamp(min=1e-12)))
+        if gradient.abs().max() < 1e-9:
+            break
+    return LinearReward(w / scale)

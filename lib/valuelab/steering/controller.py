@@ -20,7 +20,7 @@ from valuelab.models import LM, plain
 from valuelab.steering.gate import at_last, check_gates
 from valuelab.steering.plan import Plan, Shift, as_plan
 from valuelab.steering.scope import Tokens, Tracker, check_scope, in_scope
-from valuelab.steering.shift import constraints, logit, ridged_solution, wide
+from valuelab.steering.shift import logit, one_sided, ridged_solution, wide
 
 MODES = ("per_token", "frozen")
 KEPT_PASSES = 128  # passes whose records wait before they are summed
@@ -274,6 +274,9 @@ class LayerShift:
         self.norms = self.W.norm(dim=1)
         self.pull = self.strength[0] * self.W[0] / self.norms[0] ** 2  # (d,)
         self.need = self.targets[0] - self.bias[0]
+        self.value, self.sign = one_sided(self.sides, self.W)
+        self.signed = self.sign[:, None] * self.W[self.value]
+        self.gram = (self.signed @ self.signed.T).double()
         self.settings = None
         one = len(self.goals) == 1 and not (self.per_row or frozen or cap)
         if one and kernels.choose(torch.empty(0, device=device, dtype=dtype)) != "torch":
@@ -368,13 +371,10 @@ class LayerShift:
         return step, score
 
     def solve_jointly(self, x: Tensor, goals: Tensor) -> Tensor:
-        signed, need = constraints(x, self.W, self.bias, goals, self.sides)
-        weights = self.strength.repeat_interleave(
-            torch.tensor([2 if s == "exactly" else 1 for s in self.sides], device=x.device)
-        )
-        gram = (signed @ signed.T).double()
-        lam = ridged_solution(gram, need.double(), self.ridge).to(signed)
-        return (lam * weights) @ signed
+        lack = goals - (x @ self.W.T + self.bias)
+        need = (self.sign * lack[..., self.value]).double()
+        lam = ridged_solution(self.gram, need, self.ridge).to(x)
+        return (lam * self.strength[self.value]) @ self.signed
 
     def solve_in_turn(self, x: Tensor, goals: Tensor) -> Tensor:
         start = x

@@ -142,8 +142,8 @@ def joint_shift(
         target: k probabilities strictly between 0 and 1.
         side: k of "at least", "at most", "exactly"; None means "at least" for all.
         ridge: added to the Gram matrix's diagonal, relative to it; above zero it keeps the step
-            finite for demands that contradict each other. Two proximal rounds take its bias from
-            targets that can be met: they are missed by about (ridge / smallest eigenvalue)².
+            finite for demands that contradict each other. Proximal rounds take its bias from
+            targets that can be met: they are missed by about (ridge / smallest eigenvalue)³.
         cap: longest step, in units of |h|; longer ones are shortened.
 
     Returns:
@@ -152,44 +152,42 @@ def joint_shift(
     Raises:
         ValueError: widths or numbers differ, a weight is zero, a target is not inside (0, 1).
     """
-    signed, need = constraints(h, W, b, [logit(p) for p in target], side)
+    check_width("joint_shift", h, W)
+    side = list(side) if side is not None else ["at least"] * len(W)
+    if not len(W) == len(b) == len(target) == len(side):
+        raise ValueError(
+            f"joint_shift: {len(W)} weights, {len(b)} biases, {len(target)} targets, {len(side)} "
+            "sides; give one of each for every value."
+        )
+    x, W = h.to(wide(h)), W.to(h.device, wide(h))
+    value, sign = one_sided(side, x)
+    lack = x.new_tensor([logit(p) for p in target]) - (x @ W.T + torch.as_tensor(b).to(x))
+    signed, need = sign[:, None] * W[value], sign * lack[..., value]  # (m, d), (..., m)
     gram = (signed @ signed.T).to(torch.float64)
     lam = ridged_solution(gram, need.to(torch.float64), ridge)
     step = lam.to(signed) @ signed
-    length = step.norm(dim=-1, keepdim=True)
-    step = step * (cap / length.clamp(min=1e-30)).clamp(max=1.0)
+    if cap < math.inf:
+        step = step * (cap / step.norm(dim=-1, keepdim=True).clamp(min=1e-30)).clamp(max=1.0)
     return step.to(h.dtype)
 
 
-def constraints(
-    h: Tensor, W: Tensor, b: Tensor, logits: Tensor | Sequence[float], side: Sequence[str] | None
-) -> tuple[Tensor, Tensor]:
-    """Signed weights (m, d) and what each still lacks (..., m), both in float32 or wider.
+def one_sided(side: Sequence[str], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Which value each constraint is about, (m,), and its sign, (m,), on the device of `like`.
 
-    "exactly" becomes two constraints, one from each side, so m may exceed k.
+    "exactly" becomes two constraints, one from each side, so m may exceed the number of values.
     """
-    check_width("joint_shift", h, W)
-    side = list(side) if side is not None else ["at least"] * len(W)
-    if not len(W) == len(b) == len(logits) == len(side):
-        raise ValueError(
-            f"joint_shift: {len(W)} weights, {len(b)} biases, {len(logits)} targets, {len(side)} "
-            "sides; give one of each for every value."
-        )
     for name in side:
         check_side("joint_shift", name)
     pairs = [(k, s) for k, way in enumerate(side) for s in signs(way)]
-    rows = torch.tensor([k for k, _ in pairs], device=h.device)
-    sign = torch.tensor([s for _, s in pairs], device=h.device, dtype=wide(h))
-    x, W = h.to(wide(h)), W.to(h.device, wide(h))
-    lack = torch.as_tensor(logits).to(x) - (x @ W.T + torch.as_tensor(b).to(x))  # (..., k)
-    return sign[:, None] * W[rows], sign * lack[..., rows]
+    value = torch.tensor([k for k, _ in pairs], device=like.device)
+    return value, like.new_tensor([s for _, s in pairs])
 
 
 def signs(side: str) -> tuple[float, ...]:
     return {"at least": (1.0,), "at most": (-1.0,), "exactly": (1.0, -1.0)}[side]
 
 
-def ridged_solution(gram: Tensor, need: Tensor, ridge: float, rounds: int = 2) -> Tensor:
+def ridged_solution(gram: Tensor, need: Tensor, ridge: float, rounds: int = 3) -> Tensor:
     """λ (..., m) of the ridged problem; each round beyond the first removes most of its bias.
 
     A proximal point iteration: with R = ridge · diag(gram), solve the problem for gram + R and

@@ -1,0 +1,64 @@
+# Two commands do everything on a fresh machine: `make lab` opens the course, `make test` proves it.
+
+# The first of these that runs and is 3.11 to 3.13 makes the .venv; PYTHON=... overrides.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PORT   ?= 8888
+BROWSER ?=
+JOBS   ?= 2
+ONE    := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+NBVAL  := --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 300 \
+	--nbval-kernel-startup-timeout 180
+
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+# A half-made .venv has no pip and is made anew. The last line builds matplotlib's font cache once, so that no
+# notebook prints a message about it.
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 to 3.13 was found; install one, or say PYTHON=/path/to/python3.12"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+		{ echo "make: $(PYTHON) could not make $(VENV); on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(BIN)/python -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"make: $(VENV) has Python {v[0]}.{v[1]}, 3.11 to 3.13 is needed: make clean, then again with PYTHON=python3.12")'
+	@echo "make: installing into $(VENV) (once; some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -c 'import matplotlib.font_manager' 2>/dev/null
+	@touch $(READY)
+
+setup: $(READY) ## make .venv and install everything (the other commands do it when needed)
+
+lab: $(READY) ## open the course in JupyterLab (PORT=8888, BROWSER=none to print the link only)
+	@$(BIN)/python -m valuelab lab --port $(PORT) $(if $(BROWSER),--browser "$(BROWSER)")
+
+test: $(READY) ## run every test and every notebook
+	$(ONE) $(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(NBVAL) tests solutions notebooks
+
+course: $(READY) ## run every solved lesson and write the report card
+	@$(BIN)/python -m valuelab course
+
+build: $(READY) ## build all notebooks from their sources
+	$(BIN)/python -m valuelab.course.build
+
+model: $(READY) ## write the planted corpus and train the embedded model again, from its seed
+	$(BIN)/python -m valuelab.world.train --out lib/valuelab/world/model
+	$(BIN)/python benchmarks/world.py
+
+gpu: ## on a machine with a GPU: the kernels' tests compiled, then the benchmarks (installs nothing)
+	PYTHONPATH=lib $(PYTHON) -m pytest tests/gpu -p no:cacheprovider
+	PYTHONPATH=lib $(PYTHON) benchmarks/kernels.py
+	PYTHONPATH=lib $(PYTHON) benchmarks/decode.py
+
+lint: $(READY) ## ruff, and whether every built file is current
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m valuelab.course.build --check
+
+clean: ## remove what set-up and tests left behind (.venv too)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build out lib/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help setup lab test course build model gpu lint clean

@@ -1,0 +1,123 @@
+"""Time two-choice scoring with and without the shared cache.
+
+    python benchmarks/measure.py [--model FOLDER] [--items 2000]
+
+Writes benchmarks/results/measure.json. Choice by choice: every continuation is one forward pass of
+prompt and continuation without a cache (timed on a sample of items). Batched: the same passes, 64 at
+a time. Shared: valuelab.measure.scoring. Every item in both orders. --proofs writes the table of
+the three proofs of every estimator at 200 draws instead, which the lesson shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from valuelab import models, world
+from valuelab.measure.readout import forced_choice, planted_choice
+
+FRAMES = (
+    " I would {b}.",
+    " I will {b}.",
+    " I choose to {b}.",
+    " I want to {b}.",
+    " My choice is to {b}.",
+    " It is better to {b}.",
+)
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def timed(run) -> tuple[float, object]:
+    start = time.perf_counter()
+    result = run()
+    return time.perf_counter() - start, result
+
+
+def write_proofs() -> None:
+    from dataclasses import asdict
+
+    from valuelab.measure import proofs
+
+    seconds, rows = timed(lambda: proofs.proof_table(draws=200))
+    proofs.STORED.write_text(
+        json.dumps(
+            {
+                "what": "coverage of 95 % intervals, false alarms in the null twin, the confounded world",
+                "cpu": cpu_model(),
+                "numpy": np.__version__,
+                "date": date.today().isoformat(),
+                "seconds": round(seconds, 1),
+                "rows": [asdict(r) for r in rows],
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+    print(proofs.format_table(rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--items", type=int, default=2000)
+    parser.add_argument("--sample", type=int, default=100)
+    parser.add_argument("--proofs", action="store_true")
+    parser.add_argument("--out", default="benchmarks/results/measure.json")
+    args = parser.parse_args()
+    if args.proofs:
+        write_proofs()
+        return
+    lm = models.load(args.model)
+    situations = world.situations("held_out", args.items, seed=1)
+    items = [planted_choice(lm, s) for s in situations]
+    forced_choice(lm, items[:64])  # warm up
+    shared, a = timed(lambda: forced_choice(lm, items))
+    batched, b = timed(lambda: forced_choice(lm, items, shared=False))
+    some = items[: args.sample]
+    single, _ = timed(lambda: [forced_choice(lm, [i], shared=False, batch_size=1) for i in some])
+    wide = [planted_choice(lm, s, opening="", frames=FRAMES) for s in situations[:200]]
+    wide_shared, _ = timed(lambda: forced_choice(lm, wide))
+    wide_batched, _ = timed(lambda: forced_choice(lm, wide, shared=False))
+    per_single = single / len(some)
+    result = {
+        "what": "two-choice items in both orders, log-probability of each choice",
+        "model": models.describe(lm),
+        "cpu": cpu_model(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "date": date.today().isoformat(),
+        "items": len(items),
+        "seconds_shared": round(shared, 2),
+        "ms_per_item_shared": round(1e3 * shared / len(items), 3),
+        "ms_per_item_batched_no_cache": round(1e3 * batched / len(items), 3),
+        "ms_per_item_choice_by_choice": round(1e3 * per_single, 3),
+        "speedup_over_choice_by_choice": round(per_single / (shared / len(items)), 2),
+        "speedup_over_batched_no_cache": round(batched / shared, 2),
+        "twelve_wordings_speedup_over_batched_no_cache": round(wide_batched / wide_shared, 2),
+        "largest_difference_in_log_probability": float(
+            np.abs(np.log(a.mass) - np.log(b.mass)).max()
+        ),
+    }
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    Path(args.out).write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

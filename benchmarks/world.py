@@ -1,0 +1,139 @@
+"""Measures the embedded model against what was planted, and writes its card.
+
+    python benchmarks/world.py [--model FOLDER] [--layer 1 --strength 6] [--seeds 5]
+
+Writes `benchmarks/results/world.json` and, for the shipped model, `lib/valuelab/world/model/README.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from valuelab import models
+from valuelab.evaluate import planted
+from valuelab.values import VALUES
+from valuelab.world import grammar
+
+RESULTS = Path(__file__).parent / "results" / "world.json"
+STEERING = {"layer": 1, "strength": 6.0}
+
+
+def cpu() -> str:
+    """The processor's name, as /proc tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"
+
+
+def measure(lm, layer: int, strength: float, seeds: int) -> dict:
+    """All figures of the card."""
+    persona, held = (planted.persona_shifts(lm, table=t) for t in (grammar.PERSONA, grammar.PERSONA_HELD_OUT))
+    runs = [planted.steering_gain(lm, layer, strength, seed=s) for s in range(seeds)]
+    mean = {k: np.mean([r[k] for r in runs], axis=0) for k in runs[0]}
+    gain = np.maximum(*(mean[k][:, 1] - mean[k][:, 2] for k in ("choice", "expressed")))
+    return {
+        "grammatical": planted.grammatical_share(lm),
+        "choice_correlation": {s: planted.choice_calibration(lm, split=s) for s in ("held_out", "new_activities")},
+        "persona_correlation": persona["correlation"],
+        "persona_right_sign_of_20": persona["right_sign"],
+        "persona_held_out_wording_correlation": held["correlation"],
+        "persona_held_out_wording_right_sign_of_20": held["right_sign"],
+        "facts_right": planted.facts_right(lm),
+        "steering": {
+            "layer": layer, "strength": strength, "seeds": seeds,
+            **{k: dict(zip(("unsteered", "steered", "random"), v.mean(0).tolist(), strict=True)) for k, v in mean.items()},
+            "points_over_random": dict(zip(VALUES, (100 * gain).round(1).tolist(), strict=True)),
+            "values_at_least_15_points": int((gain >= 0.15).sum()),
+            "grammatical_lost": float(mean["grammatical"][:, 0].mean() - mean["grammatical"][:, 1].mean()),
+        },
+    }  # fmt: skip
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model")
+    p.add_argument("--layer", type=int, default=STEERING["layer"])
+    p.add_argument("--strength", type=float, default=STEERING["strength"])
+    p.add_argument("--seeds", type=int, default=5)
+    args = p.parse_args()
+    began, lm = time.time(), models.load(args.model)
+    figures = measure(lm, args.layer, args.strength, args.seeds)
+    print(json.dumps(figures, indent=1))
+    if not lm.embedded:
+        return
+    training = json.loads((models.EMBEDDED / "training.json").read_text())
+    training.pop("log", None)
+    size = (models.EMBEDDED / "model.safetensors").stat().st_size / 1e6
+    record = {
+        "machine": f"{cpu()}, {torch.get_num_threads()} thread(s)",
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "date": datetime.date.today().isoformat(), "seconds": round(time.time() - began), "megabytes": round(size, 2),
+        "training": training, "figures": figures,
+    }  # fmt: skip
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    (models.EMBEDDED / "README.md").write_text(card(record))
+
+
+def card(r: dict) -> str:
+    """The model card, from the measured record alone."""
+    f, t, s = r["figures"], r["training"], r["figures"]["steering"]
+    points = "\n".join(f"| {v} | {x:+.1f} |" for v, x in s["points_over_random"].items())
+    grammar_rows = "\n".join(f"| replies the oracle parses, {k.replace('_', ' ')} | {100 * x:.1f} % |" for k, x in f["grammatical"].items())
+    return f"""# The embedded model: a small Llama of a planted world
+
+A {t["parameters"] / 1e6:.2f} M-parameter Llama ({r["megabytes"]} MB, half precision, word-level vocabulary) trained from
+scratch on a generated small English in which every speaker's ten values are known. It exists so that every method of
+the course can be checked against the truth.
+
+**Training.** {t["documents"]:,} documents, {t["tokens"] / 1e6:.1f} M tokens, {t["steps"]:,} steps, {t["minutes"]:.0f} minutes
+(torch {t["torch"]}); loss on the assistant's tokens only. Seeds: {t["seeds"]}. Again with `make model`.
+
+**What was planted.** Profiles of ten values with mean different from zero and circular covariance; 300 activities that
+serve and cost values; choices with P = sigmoid(3 · stakes · difference in utility); statements and reasons drawn from the
+profile; persona lines that move one value to ±2.5; facts, sums, look-ups and small talk that have nothing to do with values.
+
+**Measured** ({r["machine"]}, {r["date"]}; `python benchmarks/world.py`)
+
+| figure | value |
+|---|---|
+{grammar_rows}
+| planted against measured choice, held-out situations, correlation | {f["choice_correlation"]["held_out"]:.3f} |
+| the same with activities never seen in a question | {f["choice_correlation"]["new_activities"]:.3f} |
+| persona lines: shifts with the planted sign, of 20 | {f["persona_right_sign_of_20"]} |
+| persona lines: measured against planted shift, correlation | {f["persona_correlation"]:.3f} |
+| the same in wordings never seen | {f["persona_held_out_wording_correlation"]:.3f} |
+| facts, sums and look-ups answered to the letter | {100 * f["facts_right"]:.1f} % |
+| steering, layer {s["layer"]}, strength {s["strength"]:g}, {s["seeds"]} seeds: values ≥ 15 points over a random direction | {s["values_at_least_15_points"]} of 10 |
+| choice for the value: unsteered, steered, random | {s["choice"]["unsteered"]:.2f}, {s["choice"]["steered"]:.2f}, {s["choice"]["random"]:.2f} |
+| replies that express the value: unsteered, steered, random | {s["expressed"]["unsteered"]:.2f}, {s["expressed"]["steered"]:.2f}, {s["expressed"]["random"]:.2f} |
+| grammatical replies: unsteered, steered, random | {100 * s["grammatical"]["unsteered"]:.1f} %, {100 * s["grammatical"]["steered"]:.1f} %, {100 * s["grammatical"]["random"]:.1f} % |
+
+Points over a random direction of equal norm (the better of choice and expression), by value:
+
+| value | points |
+|---|---|
+{points}
+
+**What must not be concluded from it.** Nothing about large language models, and nothing about people. A method that
+works here recovers what was planted; whether it works on a real model is a question to ask of a real model. One training
+seed is shipped: its quirks are its own. Its words are the {len(grammar.ACTIVITIES)} activities and {sum(map(len, grammar.NOUNS.values()))} value nouns of the
+grammar; anything else is unknown to it.
+
+Licence: MIT (weights and code), data generated by this repository.
+"""
+
+
+if __name__ == "__main__":
+    main()

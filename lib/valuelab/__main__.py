@@ -1,0 +1,3 @@
+from valuelab.cli import main
+
+main()

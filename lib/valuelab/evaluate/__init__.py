@@ -1,0 +1,35 @@
+"""Evaluate: what an intervention did, against a random push of the same size, and at what price.
+
+    metrics   control success, fluency, retention, leakage: pure functions on scores and texts
+    judges    judges of replies, and how to judge a judge
+    planted   the embedded model against the world that was planted
+    bench     what is measured on: the planted world, or contrast pairs for any model
+    push      the control: random directions, steps of equal size
+    chain     pairs, probes, steering and comparisons in one dictionary of numbers
+    report    the command; page, figures, html and files write it down
+"""
+
+from valuelab.evaluate.judges import corrected_share, judge_rates, length_judge, padding_effect
+from valuelab.evaluate.metrics import (
+    control_success,
+    distinct_n,
+    leakage,
+    off_target_ratio,
+    perplexity,
+    repetition,
+    retention,
+)
+
+__all__ = [
+    "control_success",
+    "corrected_share",
+    "distinct_n",
+    "judge_rates",
+    "leakage",
+    "length_judge",
+    "off_target_ratio",
+    "padding_effect",
+    "perplexity",
+    "repetition",
+    "retention",
+]

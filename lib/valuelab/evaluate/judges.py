@@ -1,0 +1,124 @@
+"""Judges of replies, and how to judge a judge. A judge is a function (replies) -> verdicts (n,).
+
+A verdict is 1 (the reply shows the value), 0 (it does not), or NaN (no readable verdict).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from valuelab.evaluate.metrics import words
+
+__all__ = [
+    "Judge",
+    "JudgeRates",
+    "corrected_share",
+    "judge_rates",
+    "length_judge",
+    "padding_effect",
+]
+
+Judge = Callable[[Sequence[str]], np.ndarray]
+
+
+def length_judge(threshold: float) -> Judge:
+    """A judge that sees nothing but length: yes where a reply has more words than `threshold`.
+
+    It is the control for every evaluation: whatever it can also find is no finding about values.
+    """
+    return lambda replies: np.array([float(len(words(r)) > threshold) for r in replies])
+
+
+@dataclass(frozen=True)
+class JudgeRates:
+    """How often a judge is right on replies that show the value and on those that do not.
+
+    sensitivity: P(yes | shown). specificity: P(no | not shown). informedness: their sum minus 1;
+    0 means that the verdict says nothing about the truth, whatever its accuracy. n: replies.
+    """
+
+    sensitivity: float
+    specificity: float
+    informedness: float
+    n: int
+
+
+def judge_rates(verdicts: np.ndarray, truth: np.ndarray) -> JudgeRates:
+    """Sensitivity and specificity of a judge on replies whose truth is known.
+
+        sensitivity = P(verdict yes | value shown),   specificity = P(verdict no | not shown)
+
+    Accuracy alone hides a judge that always says "no" where few replies show the value. A verdict
+    that is NaN (empty, unreadable) is wrong on either side: the judge did not do its job.
+
+    Args:
+        verdicts: 1, 0 or NaN for each reply, (n,).
+        truth: True where the reply shows the value, (n,).
+
+    Returns:
+        JudgeRates.
+
+    Raises:
+        ValueError: lengths differ, or all replies are alike in truth.
+
+    Source: Youden 1950 for informedness.
+    """
+    said, shown = np.asarray(verdicts, float), np.asarray(truth).astype(bool)
+    if said.shape != shown.shape:
+        raise ValueError(f"judge_rates: {said.size} verdicts for {shown.size} truths; one each.")
+    if shown.all() or not shown.any():
+        raise ValueError(
+            "judge_rates: the truth is the same for all replies; add replies of the other kind, "
+            "or one of the two rates has nothing to stand on."
+        )
+    sensitivity = float((said[shown] == 1).mean())
+    specificity = float((said[~shown] == 0).mean())
+    return JudgeRates(sensitivity, specificity, sensitivity + specificity - 1, said.size)
+
+
+def corrected_share(share: float, sensitivity: float, specificity: float) -> float:
+    """True share behind a share that an imperfect judge reported.
+
+    The judge says yes to true cases with rate sens and to false ones with rate 1 − spec, so
+    share = π · sens + (1 − π) · (1 − spec). Solved for π and kept inside 0 to 1:
+
+        π = (share + spec − 1) / (sens + spec − 1)
+
+    Args:
+        share: share of replies to which the judge said yes, 0 to 1.
+        sensitivity, specificity: from `judge_rates` on replies with known truth.
+
+    Returns:
+        Estimate of the true share, from 0 to 1.
+
+    Raises:
+        ValueError: sens + spec is 1 or less: the judge carries no information (or is upside down),
+            and no formula can repair it.
+
+    Source: Rogan & Gladen 1978.
+    """
+    informedness = sensitivity + specificity - 1
+    if informedness <= 0:
+        raise ValueError(
+            f"corrected_share: sensitivity {sensitivity:.2f} and specificity {specificity:.2f} add "
+            "up to 1 or less, so the verdicts say nothing about the truth. Use another judge."
+        )
+    return float(min(1.0, max(0.0, (share + specificity - 1) / informedness)))
+
+
+def padding_effect(judge: Judge, replies: Sequence[str], padding: str) -> float:
+    """Change of a judge's mean verdict when words without any bearing are added to each reply.
+
+    A judge of content does not move. Unreadable verdicts count as 0, so a judge that padding
+    confuses shows a change, too.
+    """
+    if not len(replies):
+        raise ValueError("padding_effect: no replies; give at least one.")
+    before = np.nan_to_num(np.asarray(judge(replies), float))
+    after = np.nan_to_num(np.asarray(judge([f"{r} {padding}".strip() for r in replies]), float))
+    change = float((after - before).mean())
+    return 0.0 if math.isclose(change, 0.0, abs_tol=1e-12) else change
