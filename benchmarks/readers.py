@@ -12,7 +12,9 @@ Three measurements, written to benchmarks/results/readers.json:
   real      the real files, where they are at hand. Rows differ a lot in size there (a case of
             agent_valuebench is a file of 7 kB), so megabytes a second stand beside.
 
-Seconds are CPU seconds of the process, best of three, so that other programs do not count.
+Seconds are CPU seconds of the process, best of three. Other programs still cost through shared
+caches and hyperthreads, so `load_average` and `loop_seconds` (a plain loop of a million steps, the
+shortest of ten) are written down: compare machines by rates times loop_seconds.
 """
 
 from __future__ import annotations
@@ -182,6 +184,17 @@ def peak_memory() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
+def loop_seconds() -> float:
+    """CPU seconds of a plain Python loop: what this machine is worth while we measure."""
+    best = float("inf")
+    for _ in range(10):
+        start, total = time.process_time(), 0
+        for i in range(1_000_000):
+            total += i & 3
+        best = min(best, time.process_time() - start)
+    return round(best, 4)
+
+
 def machine() -> dict:
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
@@ -190,6 +203,8 @@ def machine() -> dict:
     names = ("datasets", "pyarrow", "numpy")
     return {
         "cpu": cpu,
+        "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "loop_seconds": loop_seconds(),
         "python": platform.python_version(),
         **{n: version(n) for n in names},
         "date": date.today().isoformat(),

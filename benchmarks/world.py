@@ -24,7 +24,6 @@ from valuelab.values import VALUES
 from valuelab.world import grammar
 
 RESULTS = Path(__file__).parent / "results" / "world.json"
-STEERING = {"layer": 1, "strength": 6.0}
 
 
 def cpu() -> str:
@@ -63,8 +62,8 @@ def measure(lm, layer: int, strength: float, seeds: int) -> dict:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model")
-    p.add_argument("--layer", type=int, default=STEERING["layer"])
-    p.add_argument("--strength", type=float, default=STEERING["strength"])
+    p.add_argument("--layer", type=int, default=planted.LAYER)
+    p.add_argument("--strength", type=float, default=planted.STRENGTH)
     p.add_argument("--seeds", type=int, default=5)
     args = p.parse_args()
     began, lm = time.time(), models.load(args.model)
@@ -90,7 +89,9 @@ def card(r: dict) -> str:
     """The model card, from the measured record alone."""
     f, t, s = r["figures"], r["training"], r["figures"]["steering"]
     points = "\n".join(f"| {v} | {x:+.1f} |" for v, x in s["points_over_random"].items())
-    grammar_rows = "\n".join(f"| replies the oracle parses, {k.replace('_', ' ')} | {100 * x:.1f} % |" for k, x in f["grammatical"].items())
+    grammar_rows = "\n".join(
+        f"| replies the oracle parses, {k.replace('_', ' ')} | {100 * x:.1f} % |" for k, x in f["grammatical"].items()
+    )
     return f"""# The embedded model: a small Llama of a planted world
 
 A {t["parameters"] / 1e6:.2f} M-parameter Llama ({r["megabytes"]} MB, half precision, word-level vocabulary) trained from

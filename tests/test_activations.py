@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tiny_models import ARCHITECTURES, N_LAYERS, TEXTS, real_folder, tiny_lm
+
 from valuelab import models
 from valuelab.activations import EMBEDDING, capture
 

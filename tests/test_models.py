@@ -18,6 +18,7 @@ from tiny_models import (
     word_tokenizer,
 )
 from torch import nn
+
 from valuelab import models
 from valuelab.models import ModelError, chat, find_blocks, generate, load, log_probs
 

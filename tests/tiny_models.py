@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
 from valuelab.models import LM
 
 WORDS = "i you we help the old man keep all money for myself . ? and never always take risk".split()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import typer
@@ -21,37 +22,52 @@ def _version(name: str) -> tuple[int, ...]:
     return tuple(int(p) for p in name.split("+")[0].split(".")[:2] if p.isdigit())
 
 
-def diagnosis() -> list[tuple[bool, str]]:
-    """One (ok, line) a point: Python, packages, the embedded model, memory, disk, GPU, Triton."""
-    from importlib.metadata import PackageNotFoundError, version
+def _python() -> tuple[bool, str]:
+    major, minor = sys.version_info[:2]
+    good = (3, 11) <= (major, minor) <= (3, 13)
+    cure = "" if good else ": 3.11 to 3.13 is needed; make clean, then make PYTHON=python3.12 lab"
+    return good, f"Python {major}.{minor}{cure}"
 
-    out = []
-    v = sys.version_info[:2]
-    out.append(((3, 11) <= v <= (3, 13), f"Python {v[0]}.{v[1]}" + ("" if (3, 11) <= v <= (3, 13) else ": 3.11 to 3.13 is needed; make PYTHON=python3.12 lab")))
-    for name, floor in FLOORS.items():
-        try:
-            got = version(name)
-            good = _version(got) >= _version(floor)
-            out.append((good, f"{name} {got}" + ("" if good else f": {floor} or newer is needed; run `make setup`")))
-        except PackageNotFoundError:
-            out.append((False, f"{name} is missing; run `make setup`"))
-    from valuelab.models import EMBEDDED
 
-    there = (EMBEDDED / "model.safetensors").is_file()
-    out.append((there, "embedded model" if there else "the embedded model is missing; run `make model`"))
+def _package(name: str, floor: str) -> tuple[bool, str]:
+    try:
+        got = version(name)
+    except PackageNotFoundError:
+        return False, f"{name} is missing; run `make setup`"
+    good = _version(got) >= _version(floor)
+    return good, f"{name} {got}" + ("" if good else f": {floor} or newer is needed; run `make setup`")
+
+
+def _embedded_model() -> tuple[bool, str]:
+    there = (Path(__file__).parent / "world" / "model" / "model.safetensors").is_file()
+    return there, "embedded model" if there else "the embedded model is missing; run `make model`"
+
+
+def _disk() -> tuple[bool, str]:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    out.append((free > 1, f"disk: {free:.0f} GB free" + ("" if free > 1 else "; 1 GB is needed to work in")))
+    return free > 1, f"disk: {free:.0f} GB free" + ("" if free > 1 else "; 1 GB is needed to work in")
+
+
+def _gpu() -> tuple[bool, str]:
     try:
         import torch
-
-        gpu = torch.cuda.is_available()
-        out.append((True, f"GPU: {torch.cuda.get_device_name()}" if gpu else "GPU: none, and none is needed"))
     except ImportError:
-        pass
-    has_triton = importlib.util.find_spec("triton") is not None
-    need = sys.platform == "linux"
-    out.append((has_triton or not need, "Triton" if has_triton else "Triton: not on this system; lesson 05 runs on its torch twins" if not need else "Triton is missing; run `make setup`"))
-    return out
+        return True, "GPU: not asked, torch is missing"
+    return True, f"GPU: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "GPU: none, and none is needed"
+
+
+def _triton() -> tuple[bool, str]:
+    if importlib.util.find_spec("triton"):
+        return True, "Triton"
+    if sys.platform == "linux":
+        return False, "Triton is missing; run `make setup`"
+    return True, "Triton: not on this system; lesson 05 runs on its torch twins"
+
+
+def diagnosis() -> list[tuple[bool, str]]:
+    """One (ok, line) a point: Python, packages, the embedded model, disk, GPU, Triton."""
+    packages = [_package(name, floor) for name, floor in FLOORS.items()]
+    return [_python(), *packages, _embedded_model(), _disk(), _gpu(), _triton()]
 
 
 @app.command()
@@ -84,42 +100,63 @@ def lab(port: int = 8888, browser: str = "") -> None:
 
 
 @app.command()
-def course(report: bool = True, out: Path = Path("out")) -> None:
-    """Run every solved lesson without a browser, compare its printed results, and write the report card."""
+def course(lessons: list[str] | None = None, report: bool = True, out: Path = Path("out")) -> None:
+    """Run every solved lesson without a browser, compare its printed results, and write the report card.
+
+    Nothing of the course is written. With VALUELAB_MODEL set, the lessons run on that model: then results are
+    not compared, and what does not hold for it is listed.
+    """
+    from rich import print as show
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
 
     from valuelab.course import build as b
 
-    base = b.root()
-    lessons = [b.read(p) for p in b.sources(base)]
-    rows, failed = [], False
-    with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()) as bar:
-        task = bar.add_task("lessons", total=len(lessons))
-        for lesson in lessons:
+    try:
+        base = b.root()
+        wanted = [b.read(p) for p in b.sources(base, lessons or ())]
+    except b.LessonError as error:
+        print(f"course: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    table, failed = Table("lesson", "seconds", ""), False
+    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+                  TimeElapsedColumn()) as bar:  # fmt: skip
+        task = bar.add_task("lessons", total=len(wanted))
+        for lesson in wanted:
             bar.update(task, description=lesson.slug)
-            nb, began = b.notebook(lesson, "solution"), time.time()
-            try:
-                b.execute(nb, base / "solutions", lesson.slug)
-                stored = b._stored(base / "solutions" / f"{lesson.slug}.ipynb")
-                same = stored is not None and b.printed(nb) == b.printed(stored)
-                note = "ok" if same else "printed results differ from the stored ones"
-                failed |= not same
-            except b.LessonError as error:
-                failed, note = True, str(error).splitlines()[-1]
-            rows.append((lesson.title, f"{time.time() - began:.0f} s", note))
+            began = time.time()
+            good, note = _run_lesson(lesson, base)
+            failed |= not good
+            table.add_row(lesson.title, f"{time.time() - began:.0f}", note)
             bar.advance(task)
-    table = Table("lesson", "time", "")
-    for row in rows:
-        table.add_row(*row)
-    from rich import print as show
-
     show(table)
     if report:
         arguments = ["report", "--values", "tradition,security", "--out", str(out / "report.html")]
         failed |= subprocess.call([sys.executable, "-m", "valuelab", *arguments]) != 0
     if failed:
         raise typer.Exit(1)
+
+
+def _run_lesson(lesson, base: Path) -> tuple[bool, str]:
+    """Whether a solved lesson runs and says what is stored, and a note."""
+    from valuelab.course import build as b
+    from valuelab.course.run import not_met, printed
+
+    nb = b.notebook(lesson, "solution")
+    try:
+        b.execute(nb, base / "solutions", lesson.slug, True)
+    except b.LessonError as error:
+        return False, str(error)
+    lines = not_met(nb)
+    if os.environ.get("VALUELAB_MODEL"):
+        return True, "ran" + (", but for this model: " + " | ".join(lines) if lines else "; every claim holds")
+    if lines:
+        return False, " | ".join(lines)
+    stored = b.on_disk(base / "solutions" / f"{lesson.slug}.ipynb")
+    if stored is None:
+        return False, "no stored results to compare with; run `make build`"
+    same = printed(nb, base) == printed(stored, base)
+    return same, "ok" if same else "printed results differ from the stored ones"
 
 
 def _mount() -> None:

@@ -59,7 +59,9 @@ def circle(profiles: dict[str, np.ndarray], title: str = "") -> Figure:
         if k == 0:
             ax.fill(closed, ring, color=COLORS[k], alpha=0.12)
     ax.set_xticks(ANGLES, VALUES)
-    ax.tick_params(axis="x", pad=14)
+    for label, x in zip(ax.get_xticklabels(), np.cos(ANGLES), strict=True):
+        label.set_horizontalalignment("left" if x > 0.3 else "right" if x < -0.3 else "center")
+    ax.tick_params(axis="x", pad=4)
     ax.set_title(title, pad=22)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, -0.22), ncols=len(profiles))
     plt.close(fig)
@@ -111,7 +113,8 @@ def matrix(values: np.ndarray, rows=VALUES, columns=VALUES, *, label: str = "", 
     for i in range(len(rows)):
         for j in range(len(columns)):
             dark = abs(values[i, j]) > 0.6 * top
-            ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
+            ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=10,
+                    color="white" if dark else "black")  # fmt: skip
     fig.colorbar(image, ax=ax, label=label, shrink=0.8)
     ax.set_title(title)
     plt.close(fig)

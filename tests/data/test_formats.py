@@ -72,6 +72,18 @@ def test_line_endings_and_a_byte_mark_change_nothing(tmp_path, end, mark):
     assert rows(f.json_list({"a": integer}), tmp_path / "a.json", raw) == [(2, {"a": 1})]
 
 
+def test_a_last_line_without_newline_is_cut_off_unless_published_so(tmp_path):
+    for source, good in (
+        (f.csv_rows, b"a\nwhole text\nwhole te"),
+        (f.jsonl_rows, b'{"a": "x"}\n{"a": "y"}'),
+    ):
+        found = rows(source({"a": text}), tmp_path / "a", good)
+        assert isinstance(found[-1][1], DataError) and "cut off" in found[-1][1].problem
+        assert found[-1][1].line == good.count(b"\n") + 1
+        found = rows(source({"a": text}, ends=False), tmp_path / "b", good)
+        assert not isinstance(found[-1][1], DataError)
+
+
 def test_columns_may_come_in_another_order_but_not_under_another_name(tmp_path):
     source = f.csv_rows({"a": text, "b": whole})
     assert rows(source, tmp_path / "a.csv", b"b,a\n1,x\n") == [(2, {"b": 1, "a": "x"})]

@@ -4,10 +4,10 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from valuelab.data import annotators, own, splits
+from valuelab import data
+from valuelab.data import annotators, own, pairs, splits
 from valuelab.data.record import DataError
 from valuelab.values import VALUES
-
 
 # ------------------------------------------------------------------------------- the data
 
@@ -108,6 +108,21 @@ def test_every_own_dataset_has_a_card_that_says_what_it_is_not_for(name):
     card = (own.FOLDER / name / "CARD.md").read_text(encoding="utf-8")
     for wanted in ("How it was made", "What it is for", "What it is not for", "CC BY 4.0"):
         assert wanted in card, wanted
+
+
+@pytest.mark.parametrize("name, count", [("valueeval23", 24), ("moralchoice", 8), ("scruples", 20)])
+def test_hand_made_samples_pass_the_readers_of_the_public_datasets(name, count):
+    assert sum(1 for _ in data.read(name, own.FOLDER / "samples" / name)) == count
+
+
+def test_no_lesson_shows_a_held_out_context():
+    held_out = {p.context_id for p in own.table("pairs", "test")}
+    settings = {c.setting for c in pairs.contexts() if c.context_id in held_out}
+    lessons = list((own.FOLDER.parent / "solutions").glob("*.ipynb"))
+    assert lessons
+    for lesson in lessons:
+        told = lesson.read_text(encoding="utf-8")
+        assert not [s for s in settings if f"{s}, " in told], lesson.name
 
 
 @pytest.mark.parametrize("name, old, new, line, column", [

@@ -6,6 +6,7 @@ import pickle
 import tracemalloc
 
 import datasets
+
 from valuelab.data import FEATURES, Annotation, DataError, Record, to_dataset
 from valuelab.data.record import SeenIds, batches, check, from_row, pack
 

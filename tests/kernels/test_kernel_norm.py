@@ -28,7 +28,7 @@ def test_agrees_with_float64_at_each_rounding(device, shape, dtype):
     close(total, want, dtype, slack=2e-6)
     stored = total.double()
     rms = (stored.square().mean(1, keepdim=True) + 1e-5).sqrt()
-    close(normed, gain.double() * stored / rms, dtype, ulps=2.01, slack=1e-6)
+    close(normed, gain.double() * stored / rms, dtype, ulps=2.01 if dtype == torch.float32 else 1.01, slack=1e-6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d)[6:])

@@ -25,14 +25,14 @@ def test_loss_and_gradient_agree_with_float64(device, n, dtype):
     close(loss, want.detach(), torch.float32, ulps=ulps.cpu(), slack=NORMAL)
     slack = 6e-8 if dtype == torch.float16 else NORMAL  # below that, float16 has no bits left
     for o, e in zip(ours, exact, strict=True):
-        close(o.grad, e.grad, dtype, ulps=1 if dtype.itemsize < 4 else ulps.cpu(), slack=slack)
+        close(o.grad, e.grad, dtype, ulps=0.51 if dtype.itemsize < 4 else ulps.cpu(), slack=slack)
 
 
 def test_a_certain_pair_keeps_its_small_loss(device):
     """log(1 + e) alone rounds e away below 6e-8: the gradient would vanish with the loss."""
-    x = torch.tensor([18.0, 40.0, 80.0], device=device)
+    x = torch.tensor([8.0, 14.0, 18.0, 40.0, 80.0], device=device)
     loss = kernels.pair_loss(x, torch.zeros_like(x))
-    close(loss, torch.exp(-x.double()), torch.float32, ulps=8 + 2 * x.double().cpu())
+    close(loss, torch.log1p(torch.exp(-x.double())), torch.float32, ulps=8 + 2 * x.double().cpu())
     assert (loss > 0).all()
     assert kernels.pair_loss(-1e4 * x, x).isfinite().all()
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
+
 from valuelab import models
 from valuelab.world.tokenizer import build_tokenizer
 

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
+
 from valuelab.measure import (
     circle,
     consensus,

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from valuelab import models, world
 from valuelab.measure import harness, readout
 from valuelab.measure.forced import summarise_orders

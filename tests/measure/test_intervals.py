@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+
 from valuelab.measure import floors
 from valuelab.measure.intervals import (
     bootstrap_weights,

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from valuelab.measure import proofs
 
 DRAWS = 200

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 from scipy import optimize
+
 from valuelab.measure import proofs, utility
 from valuelab.measure.utility import Edges
 

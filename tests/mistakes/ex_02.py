@@ -2,10 +2,10 @@
 
 import numpy as np
 from scipy.special import expit, logit, ndtr
-from valuelab.measure import ranking
-from valuelab.measure.forced import OrderPooled
 
 from mistakes.planted import Mistake
+from valuelab.measure import ranking
+from valuelab.measure.forced import OrderPooled
 
 
 def _orders(**changed):

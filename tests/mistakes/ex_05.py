@@ -307,7 +307,8 @@ MISTAKES = {
             log_prob(
                 (
                     "m = higher",
-                    "m = higher + 0 * tl.max(tl.load(logits_ptr + row * stride + column, mask=column < width, other=0.0), axis=0)",
+                    "m = higher + 0 * tl.max(tl.load(logits_ptr + row * stride + column, "
+                    "mask=column < width, other=0.0), axis=0)",
                 )
             ),
             "more than once",

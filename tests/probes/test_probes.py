@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from valuelab import probes
 from valuelab.probes import Probe, grouped_accuracy, stack_pairs
 from valuelab.probes.estimators import ESTIMATORS, estimator

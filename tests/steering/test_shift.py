@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
+
 from valuelab.steering import (
     ablate,
     additive_shift,

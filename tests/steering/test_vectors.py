@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_models import D_MODEL, TEXTS, tiny_lm
+
 from valuelab.models import encode, pad
 from valuelab.probes import Probe
 from valuelab.steering import (

@@ -84,10 +84,7 @@ def test_choices_follow_the_planted_probability_and_a_coin_in_the_twin_without_v
 
 def test_slot_bias_raises_the_first_option_whatever_it_is():
     sums = {
-        twin: [
-            sum(W.choice_probability(x, switches=W.TWINS[twin]) for x in (s, W.swap(s)))
-            for s in W.situations(n=40)
-        ]
+        twin: [sum(W.choice_probability(x, switches=W.TWINS[twin]) for x in (s, W.swap(s))) for s in W.situations(n=40)]
         for twin in ("slot_biased", "world")
     }
     assert min(sums["slot_biased"]) > 1.05 and np.mean(sums["slot_biased"]) > 1.1

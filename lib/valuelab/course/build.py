@@ -1,7 +1,8 @@
 """Turns lesson sources into notebooks: `python -m valuelab.course.build [--check | --nbgrader DIR] [LESSON …]`.
 
 From each `solutions/NN_slug.py`: `notebooks/NN_slug.ipynb` for students (stubs, no outputs) and
-`solutions/NN_slug.ipynb` (solved, executed, outputs kept); from all of them `solutions/INSTRUCTOR.md`.
+`solutions/NN_slug.ipynb` (solved, executed, outputs kept); from all of them `solutions/INSTRUCTOR.md` and the
+table of lessons in the README.
 A solution is executed again only when its cells, the library modules it imports or their data changed,
 or with --execute. Times and other outputs tagged nbval-ignore-output are kept while their cell stays the same.
 """
@@ -9,9 +10,11 @@ or with --execute. Times and other outputs tagged nbval-ignore-output are kept w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -43,7 +46,8 @@ def sources(base: Path, wanted=()) -> list[Path]:
     if wanted:
         chosen = [p for p in found if any(p.stem.startswith(w) for w in wanted)]
         if not chosen:
-            raise LessonError(f"no lesson begins with {', '.join(wanted)}; there are {', '.join(p.stem for p in found)}.")
+            there = ", ".join(p.stem for p in found)
+            raise LessonError(f"no lesson begins with {', '.join(wanted)}; there are {there}.")
         return chosen
     return found
 
@@ -134,7 +138,8 @@ def write(path: Path, text: str) -> bool:
     except OSError as error:
         raise LessonError(f"cannot write {path} ({error.strerror}); choose a folder you may write to.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return True
 
 
@@ -167,7 +172,7 @@ def _signature(nb, part: str) -> str:
     return str(signature.get(part, "")) if isinstance(signature, dict) else ""
 
 
-def _stored(path: Path):
+def on_disk(path: Path):
     """The notebook on disk, or None if it is missing or no notebook."""
     try:
         nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
@@ -187,7 +192,7 @@ def build(lesson: Lesson, base: Path, force: bool = False) -> list[str]:
     if write(base / "notebooks" / f"{lesson.slug}.ipynb", serialise(notebook(lesson, "student"))):
         changed.append(f"notebooks/{lesson.slug}.ipynb")
     path = base / "solutions" / f"{lesson.slug}.ipynb"
-    nb, stored = notebook(lesson, "solution"), _stored(path)
+    nb, stored = notebook(lesson, "solution"), on_disk(path)
     made_from = inputs.digest(nb, lesson.number, base / "datasets")
     if force or problem_of(path, nb, stored) or _signature(stored, "inputs") != made_from:
         seconds = execute(nb, path.parent, lesson.slug)
@@ -234,6 +239,24 @@ def instructor(lessons: list[Lesson]) -> str:
     return "\n".join(out).rstrip() + "\n"
 
 
+def readme(text: str, lessons: list[Lesson]) -> str:
+    """The README with its table of lessons written anew between the two `lessons` comments, if it has them."""
+    rows = ["| lesson | you learn to | exercises | minutes |", "|---|---|--:|--:|"]
+    for x in lessons:
+        goals = next((c.text for c in x.cells if "## What you will be able to do" in c.text), "")
+        goals = goals.split("## What you will be able to do")[-1].split("\n## ")[0]
+        verbs = ", ".join(re.findall(r"^[-*] \*\*(.+?)\*\*", goals, re.M))
+        rows.append(f"| [{x.title}](notebooks/{x.slug}.ipynb) | {verbs} | {len(x.exercises)} | {x.minutes} |")
+    rows.append(f"| **all** | | {sum(len(x.exercises) for x in lessons)} | {sum(x.minutes for x in lessons)} |")
+    table = "\n".join(["<!-- lessons -->", *rows, "<!-- /lessons -->"])
+    return re.sub(r"<!-- lessons -->.*?<!-- /lessons -->", lambda _: table, text, flags=re.S)
+
+
+def _readme_now(base: Path) -> str:
+    path = base / "README.md"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 def check(lessons: list[Lesson], base: Path) -> list[str]:
     """What is out of date, one line each; empty if every built file is current to the character."""
     found = []
@@ -242,7 +265,7 @@ def check(lessons: list[Lesson], base: Path) -> list[str]:
         if not student.is_file() or student.read_text(encoding="utf-8") != serialise(notebook(x, "student")):
             found.append(f"notebooks/{x.slug}.ipynb: out of date or edited")
         path = base / "solutions" / f"{x.slug}.ipynb"
-        if problem := problem_of(path, notebook(x, "solution"), _stored(path)):
+        if problem := problem_of(path, notebook(x, "solution"), on_disk(path)):
             found.append(f"solutions/{x.slug}.ipynb: {problem}")
     slugs = {x.slug for x in lessons}
     for folder in ("notebooks", "solutions"):
@@ -252,6 +275,8 @@ def check(lessons: list[Lesson], base: Path) -> list[str]:
     guide = base / "solutions" / "INSTRUCTOR.md"
     if not guide.is_file() or guide.read_text(encoding="utf-8") != instructor(lessons):
         found.append("solutions/INSTRUCTOR.md: out of date or edited")
+    if readme(_readme_now(base), lessons) != _readme_now(base):
+        found.append("README.md: its table of lessons is out of date or edited")
     return found
 
 
@@ -292,6 +317,8 @@ def main(arguments=None) -> int:
             for line in build(x, base, args.execute):
                 print(line, flush=True)
         write(base / "solutions" / "INSTRUCTOR.md", instructor(every))
+        if _readme_now(base):
+            write(base / "README.md", readme(_readme_now(base), every))
     except LessonError as error:
         print(f"build: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import time
 from pathlib import Path
 
@@ -36,6 +38,7 @@ def execute(nb: nbformat.NotebookNode, folder: Path, label: str = "", own_model:
 
     Raises:
         LessonError: a cell failed; the message holds its number, its error and its first line.
+        KeyboardInterrupt: Ctrl-C; the kernel has ended.
     """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellControlSignal, DeadKernelError
@@ -43,10 +46,16 @@ def execute(nb: nbformat.NotebookNode, folder: Path, label: str = "", own_model:
     began = time.time()
     client = NotebookClient(nb, timeout=CELL_TIMEOUT, record_timing=False, kernel_name="python3",
                             resources={"metadata": {"path": str(folder)}},
-                            extra_arguments=["--log-level=ERROR"])  # fmt: skip
+                            extra_arguments=["--log-level=CRITICAL"])  # fmt: skip
     try:
         client.execute(env=environment(own_model))
-    except (CellControlSignal, DeadKernelError) as error:
+    except Exception as error:
+        if getattr(client, "_async_cleanup_kernel_future", None):
+            # nbclient took Ctrl-C itself and ended the kernel; what its other tasks then say is of no use.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+            raise KeyboardInterrupt from None
+        if not isinstance(error, CellControlSignal | DeadKernelError):
+            raise
         raise LessonError(f"{label}, {_failed_cell(nb, error)}") from error
     _tidy(nb)
     return time.time() - began
@@ -87,12 +96,19 @@ def _joined(outputs: list) -> list:
     return merged
 
 
-def printed(nb) -> list[str]:
-    """What a notebook says in text that every machine must say alike: streams and plain results."""
+def printed(nb, base: Path) -> list[str]:
+    """What a notebook says in text that every machine must say alike: streams and plain results.
+
+    Addresses, paths and versions are replaced as in the notebook tests (tests/nbval_sanitize.cfg).
+    """
     out = []
     for cell in nb.cells:
         if cell.cell_type == "code" and "nbval-ignore-output" not in cell.metadata.get("tags", []):
-            out += [o.get("text") or o.get("data", {}).get("text/plain") for o in cell.outputs]
+            out += [str(o.get("text") or o.get("data", {}).get("text/plain")) for o in cell.outputs]
+    config = base / "tests" / "nbval_sanitize.cfg"
+    text = config.read_text(encoding="utf-8") if config.is_file() else ""
+    for pattern, replacement in re.findall(r"^regex: (.*)\nreplace: (.*)$", text, re.M):
+        out = [re.sub(pattern, replacement, line) for line in out]
     return out
 
 

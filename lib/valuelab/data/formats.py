@@ -17,12 +17,13 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from json.decoder import scanstring
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from .kinds import Kind, Schema, Wrong, quick, record_of
-from .record import DataError, shorten
+from .record import DataError, SeenIds, shorten
 
 Rows = Iterator[tuple[int, Any]]
 Source = Callable[[Path], Rows]
@@ -319,6 +320,21 @@ class _Stream:
             self.fail(f"broken JSON (expected {expected!r})", found=found or "the end of the file")
         self.at += 1
 
+    def key(self) -> str:
+        """The next key of an object, and the colon after it."""
+        if (found := self.peek()) != '"':
+            self.fail("broken JSON (expected a key in quotes)", found=found or "end of file")
+        while True:
+            try:
+                key, end = scanstring(self.buffer, self.at + 1)
+                break
+            except json.JSONDecodeError as e:
+                if not self.fill():
+                    self.fail(f"broken JSON ({e.msg})", e.pos)
+        self.at = end
+        self.take(":")
+        return key
+
     def value(self) -> tuple[int, Any]:
         """The next JSON value and the line it starts in."""
         self.peek()
@@ -344,18 +360,16 @@ def _items(path: Path, opening: str) -> Iterator[tuple[int, str, Any]]:
     """(line, key, value) of a top-level object, or (line, "", value) of a top-level list."""
     stream = _Stream(path)
     closing = {"[": "]", "{": "}"}[opening]
-    keys: set[str] = set()
+    keys = SeenIds()  # not a set: a file may have a million keys
     try:
         stream.take(opening)
         more = stream.peek() != closing
         while more:
             key = ""
             if opening == "{":
-                line, key = stream.value()
-                if type(key) is not str or key in keys:
-                    raise DataError(path, line, str(key), key, "expected a new text key")
-                keys.add(key)
-                stream.take(":")
+                key = stream.key()
+                if not keys.add(key):
+                    raise DataError(path, stream.line, key, key, "expected a new key")
             line, value = stream.value()
             yield line, key, value
             if more := stream.peek() == ",":

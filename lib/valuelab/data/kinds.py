@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 Kind = Callable[[Any], Any]
@@ -156,6 +156,7 @@ def optional(inner: Kind, absent: Any = "") -> Optional_:
 def list_of(inner: Kind, size: int | None = None, at_least: int = 0) -> Kind:
     """A JSON list whose members are all `inner`, with exactly `size` or `at_least` members."""
     count = f"exactly {size}" if size is not None else f"at least {at_least}"
+    quickly = quick(inner)
 
     def kind(v: Any) -> list:
         if type(v) is not list:
@@ -163,11 +164,16 @@ def list_of(inner: Kind, size: int | None = None, at_least: int = 0) -> Kind:
         if (size is not None and len(v) != size) or len(v) < at_least:
             raise Wrong(f"a list with {count} members, not {len(v)}", v)
         try:
-            return [inner(x) for x in v]
-        except Wrong as e:
-            i = next(i for i, x in enumerate(v) if _refused(inner, x))
-            e.column = f"[{i}]{e.column}"
-            raise
+            return [quickly(x) for x in v]
+        except (Wrong, KeyError, TypeError):
+            pass  # once more, slowly, to say which member is wrong
+        for i, x in enumerate(v):
+            try:
+                inner(x)
+            except Wrong as e:
+                e.column = f"[{i}]{e.column}"
+                raise
+        raise Wrong("a list that reads the same twice", v)
 
     return kind
 
@@ -236,16 +242,3 @@ def _keys(v: Mapping, schema: Schema) -> None:
         raise Wrong(f"the key {missing[0]!r}{instead}", sorted(map(str, v)), f".{missing[0]}")
     if unknown:
         raise Wrong(f"only the keys {sorted(schema)}", v[unknown[0]], f".{unknown[0]}")
-
-
-def _refused(kind: Kind, v: Any) -> bool:
-    try:
-        kind(v)
-    except Wrong:
-        return True
-    return False
-
-
-def names(values: Iterable[str]) -> dict[str, str]:
-    """Identity mapping for `one_of`, from any iterable of names."""
-    return {v: v for v in values}

@@ -9,9 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 import datasets
+import pyarrow as pa
 
 
 class Annotation(NamedTuple):
@@ -126,12 +125,10 @@ def shorten(found: Any, width: int = 60) -> str:
 
 def pack(meta: dict[str, Any]) -> str:
     """`meta` as JSON text, keys sorted so that equal records are equal text."""
-    parts = []
-    for key in sorted(meta):
-        v = meta[key]
-        shown = _quote(v) if type(v) is str else _ENCODER.encode(v)
-        parts.append(f"{_quote(key)}: {shown}")
-    return "{" + ", ".join(parts) + "}"
+    try:
+        return "{" + ", ".join([f"{_quote(k)}: {_quote(meta[k])}" for k in sorted(meta)]) + "}"
+    except TypeError:  # not all text: the general way, which takes twice as long
+        return _ENCODER.encode(meta)
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True)

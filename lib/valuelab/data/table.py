@@ -72,7 +72,7 @@ class Table:
     not_for: tuple[str, ...] = ()
 
     def files(self, root: Path) -> list[Path]:
-        return [f for f in sorted(root.glob(self.pattern)) if f.name not in self.not_for]
+        return [f for f in sorted(root.glob(self.pattern), key=str) if f.name not in self.not_for]
 
     def owns(self, path: Path) -> bool:
         return path.match(self.pattern) and path.name not in self.not_for

@@ -17,7 +17,7 @@ import torch
 from valuelab import models
 from valuelab import world as W
 from valuelab.data import pairs as contrast
-from valuelab.evaluate import metrics, planted
+from valuelab.evaluate import metrics
 from valuelab.evaluate.files import ReportError
 from valuelab.models import LM
 from valuelab.values import VALUES
@@ -154,25 +154,49 @@ class PlantedBench:
     def quick(self, value: str) -> Quick:
         """Forced choice for the value in both orders, and the mass left on the two courses."""
         asked = self.situations(value, "choose")
-        there, mass = planted.choice(self.lm, asked)
-        back, other = planted.choice(self.lm, [W.swap(s) for s in asked])
-        toward = planted.toward((there + 1 - back) / 2, asked, value)
-        return Quick(toward, float((mass + other).mean() / 2))
+        toward, mass = self.forced_choice(asked, value, [None] * len(asked))
+        return Quick(toward, float(mass.mean()))
+
+    def forced_choice(
+        self, asked: list[Any], value: str, lines: Sequence[str | None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """P(course that serves the value) after "I would", mean of both orders, (n,); mass (n,)."""
+        shares, masses = [], []
+        for turned in (asked, [W.swap(s) for s in asked]):
+            prompts = [p + " I would" for p in self.chats([s.text for s in turned], lines)]
+            served = [s.offered if s.first.value == value else s.offered[::-1] for s in turned]
+            p_for, p_other = (
+                models.log_probs(self.lm, prompts, [f" {pair[k].base}." for pair in served],
+                                 batch_size=128).double().exp().numpy()
+                for k in (0, 1)
+            )  # fmt: skip
+            masses.append(p_for + p_other)
+            shares.append(p_for / np.maximum(masses[-1], 1e-300))
+        return np.mean(shares, 0), np.mean(masses, 0)
+
+    def chats(self, texts: Sequence[str], lines: Sequence[str | None]) -> list[str]:
+        """Prompts; line `i` is the system line of text `i`, and lines repeat if there are few."""
+        return [
+            models.chat(self.lm, text, system=lines[i % len(lines)]) for i, text in enumerate(texts)
+        ]
 
     def form_is_kept(self, before: Quick, after: Quick) -> bool:
         return after.form >= before.form - 0.03
 
-    def ask(self, value: str, system: str | None = None) -> Answers:
-        """Sampled replies to held-out situations and facts, read by the oracle."""
+    def ask(self, value: str, systems: Sequence[str] | None = None) -> Answers:
+        """Sampled replies to held-out situations and facts, read by the oracle.
+
+        systems: a system line for each situation; the facts take the first ones.
+        """
         asked = self.situations(value, "report")
-        prompts = [models.chat(self.lm, s.text, system=system) for s in asked]
+        lines = list(systems) if systems else [None] * max(len(asked), len(self.facts))
+        prompts = self.chats([s.text for s in asked], lines)
         replies, tokens = self.generate(prompts, 70, temperature=1.0)
         read = [W.parse(r, s.offered) for r, s in zip(replies, asked, strict=True)]
         contexts = np.array([s.context_id for s in asked])
-        facts = [models.chat(self.lm, q, system=system) for q, _ in self.facts]
+        facts = self.chats([q for q, _ in self.facts], lines)
         said, _ = self.generate(facts, 20, temperature=0.0)
         right = [W.fact_is_right(r, a) for r, (_, a) in zip(said, self.facts, strict=True)]
-        forced = planted.both_orders(self.lm, asked, system=system)
         return Answers(
             success=np.array([serves(p, value) for p in read], float),
             contexts=contexts,
@@ -184,7 +208,7 @@ class PlantedBench:
             extra={
                 "grammatical": np.array([p.grammatical for p in read], float),
                 "speaks for the value": np.array([p.expressed.get(value, 0) > 0 for p in read], float),
-                "forced choice": planted.toward(forced, asked, value),
+                "forced choice": self.forced_choice(asked, value, lines)[0],
             },
         )  # fmt: skip
 
@@ -196,9 +220,10 @@ class PlantedBench:
         answers.fluency = fluency(self.lm, answers.replies, answers.tokens)
         return answers
 
-    def persona(self, value: str) -> str:
-        """A system line that asks for the value: the plain alternative to steering."""
-        return W.persona_line(value, 1, np.random.default_rng(self.seed))
+    def persona(self, value: str) -> list[str]:
+        """System lines that ask for the value, one an item: the plain alternative to steering."""
+        rng = np.random.default_rng(self.seed)
+        return [W.persona_line(value, 1, rng) for _ in range(self.items)]
 
     def describe(self) -> list[str]:
         return [
@@ -282,7 +307,7 @@ class PairsBench:
     def form_is_kept(self, before: Quick, after: Quick) -> bool:
         return after.form >= before.form - 0.1
 
-    def ask(self, value: str, system: str | None = None) -> Answers:
+    def ask(self, value: str, systems: None = None) -> Answers:
         """Margins of the held-out pairs of all ten values, plain facts, and sampled text."""
         by_value = {}
         wanted = {u: self.pairs(u, "test") for u in VALUES}

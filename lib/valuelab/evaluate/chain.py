@@ -216,10 +216,10 @@ def note(best: tuple, rows: list[tuple]) -> dict[str, Any]:
 def ask_all(lm, bench, value, unsteered, chosen, seed, clock) -> dict[str, Answers]:
     """Answers to the same held-out items under every condition."""
     answers = {"unsteered": unsteered}
-    persona = bench.persona(value)
+    lines = bench.persona(value)
     with clock("asking", f"{value}, by instruction"):
-        if persona:
-            answers["instruction"] = bench.ask(value, system=persona)
+        if lines:
+            answers["instruction"] = bench.ask(value, lines)
     for method in METHODS:
         shift = chosen[method]["shift"]
         with clock("steering", f"{value}, {method}"), steer(lm, shift, cap=CAP):

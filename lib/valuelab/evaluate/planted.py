@@ -11,9 +11,12 @@ from torch import Tensor
 from valuelab import models
 from valuelab import world as W
 from valuelab.activations import capture
+from valuelab.steering import add, steer
 from valuelab.values import VALUES
 from valuelab.world import grammar
 from valuelab.world.oracle import Parsed
+
+LAYER, STRENGTH = 1, 8.0  # where and how far the card's steering figures push
 
 
 def choice(lm, situations, *, system: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -30,11 +33,24 @@ def choice(lm, situations, *, system: str | None = None) -> tuple[np.ndarray, np
     return torch.sigmoid(logp[0] - logp[1]).numpy(), (logp[0].exp() + logp[1].exp()).numpy()
 
 
+def without_order(there: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """Probability of an action with the effect of its place averaged out.
+
+    Args:
+        there: P(a) when a is named first, (n,).
+        back: P(b) in the same question when b is named first, (n,).
+
+    Returns:
+        P(a), (n,): the mean of what the two orders say about a.
+    """
+    return (there + (1 - back)) / 2
+
+
 def both_orders(lm, situations, *, system: str | None = None) -> np.ndarray:
     """P(first), with the two courses of action asked in both orders and averaged."""
     there, _ = choice(lm, situations, system=system)
     back, _ = choice(lm, [W.swap(s) for s in situations], system=system)
-    return (there + 1 - back) / 2
+    return without_order(there, back)
 
 
 def read_profile(p: np.ndarray, situations, ridge: float = 1.0) -> np.ndarray:
@@ -128,30 +144,6 @@ def mean_difference_vectors(lm, *, pairs: int = 100, seed: int = 0, layers=None)
     return vectors - vectors.mean(0, keepdim=True)
 
 
-def added(lm, layer: int, shift: Tensor | None):
-    """Context manager: add `shift` (d,) to the output of one block at every position; None adds nothing."""
-    if shift is None:
-        return nullcontext()
-
-    def hook(module, args, output):
-        if torch.is_tensor(output):
-            return output + shift.to(output)
-        return (output[0] + shift.to(output[0]), *output[1:])
-
-    return _Handle(lm.blocks[layer].register_forward_hook(hook))
-
-
-class _Handle:
-    def __init__(self, handle):
-        self.handle = handle
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.handle.remove()
-
-
 def steering_gain(lm, layer: int, strength: float, *, n: int = 60, seed: int = 0) -> dict:
     """The go or no-go of the course: mean difference against a random direction of equal norm.
 
@@ -165,7 +157,7 @@ def steering_gain(lm, layer: int, strength: float, *, n: int = 60, seed: int = 0
         shift = strength * vectors[v]
         random = torch.randn(shift.shape, generator=torch.Generator().manual_seed(1000 * seed + v))
         for k, d in enumerate((None, shift, random * shift.norm() / random.norm())):
-            with added(lm, layer, d):
+            with nullcontext() if d is None else steer(lm, add({layer: d})):
                 p, mass = choice(lm, situations)
                 read = replies(lm, situations, seed=seed)
             out["choice"][v, k], out["mass"][v, k] = toward(p, situations, value).mean(), mass.mean()

@@ -1,8 +1,8 @@
 """The planted world: a small English in which every speaker's values are known, and a model trained on it.
 
-    grammar.py     words, activities and sentence patterns        oracle.py      reads a reply back, exactly
-    speakers.py    profiles on the circle, and how they choose    situations.py  questions, contrast pairs, facts
-    corpus.py      writes documents; switches make the twins      train.py       trains the model from a seed
+grammar.py     words, activities and sentence patterns        oracle.py      reads a reply back, exactly
+speakers.py    profiles on the circle, and how they choose    situations.py  questions, contrast pairs, facts
+corpus.py      writes documents; switches make the twins      train.py       trains the model from a seed
 """
 
 from .corpus import TWINS, Switches, persona_line, write

@@ -61,9 +61,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     """A word-level tokenizer that `AutoTokenizer.from_pretrained` loads again, with the chat template."""
     tokens = vocabulary()
     tok = Tokenizer(models.WordLevel({t: i for i, t in enumerate(tokens)}, unk_token=UNKNOWN))
-    tok.normalizer = normalizers.Sequence(
-        [normalizers.Prepend(" "), normalizers.Replace(Regex(r"\s+"), " ")]
-    )
+    tok.normalizer = normalizers.Sequence([normalizers.Prepend(" "), normalizers.Replace(Regex(r"\s+"), " ")])
     tok.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[\w-]+|[^\w\s]"), behavior="isolated")
     tok.decoder = decoders.Sequence([decoders.Fuse(), decoders.Strip(content=" ", left=1, right=0)])
     special = [AddedToken(t, special=True, normalized=False) for t in tokens[:7]]

@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -77,46 +78,97 @@ def build_model(vocab_size: int, seed: int, *, width=128, layers=5, heads=4) -> 
     return LlamaForCausalLM(config)
 
 
-def loss_of(model, ids, labels) -> torch.Tensor:
-    """Mean negative log-likelihood of the labelled tokens; logits are formed only where a label stands."""
+@dataclass(frozen=True)
+class Stage:
+    """One cosine of training: how many documents, the learning rate, and the weight of decisions."""
+
+    documents: int
+    lr: float
+    decision_weight: float = 1.0
+
+
+# First the language, then the choices: a decision is one token in seventeen, and its gradient drowns otherwise.
+STAGES = (Stage(130_000, 2e-3), Stage(180_000, 1.5e-3, 4.0))
+QUICK = (Stage(40_000, 2e-3), Stage(40_000, 1.5e-3, 4.0))
+
+
+def decision_weights(ids: torch.Tensor, tokenizer, weight: float) -> torch.Tensor:
+    """Weight of each predicted token, (batch, length - 1): `weight` where something is decided.
+
+    A place is chosen by what stands before it ("I would …", "want to …", "is in the …"), never by what
+    follows, so that every option weighs the same and the learnt probabilities stay right.
+    """
+    one = {w: tokenizer.convert_tokens_to_ids(" " + w) for w in "would will to want choose better is in the".split()}
+    before, last = ids[:, :-1].roll(1, 1), ids[:, :-1]
+    asked = (last == one["would"]) | (last == one["will"])
+    for word in ("want", "choose", "better", "is"):
+        asked |= (last == one["to"]) & (before == one[word])
+    asked |= (last == one["the"]) & (before == one["in"])
+    return torch.where(asked, weight, 1.0)
+
+
+def loss_of(model, ids, labels, weights=None) -> torch.Tensor:
+    """Weighted mean negative log-likelihood of the labelled tokens; logits are formed only where a label stands."""
     h = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     target = labels[:, 1:]
     keep = target != -100
-    return F.cross_entropy(model.lm_head(h[keep]), target[keep])
+    each = F.cross_entropy(model.lm_head(h[keep]), target[keep], reduction="none")
+    return each.mean() if weights is None else (each * weights[keep]).sum() / weights[keep].sum()
 
 
 def train(
-    out: Path, *, twin="world", documents=300_000, seed=0, lr=2e-3, tokens_per_batch=3000, width=128, layers=5,
-    heads=4, max_minutes=None, checkpoints=(), device="cpu", quiet=False,
+    out: Path, *, twin="world", stages: tuple[Stage, ...] = STAGES, seed=0, tokens_per_batch=3000, width=128,
+    layers=4, heads=4, device="cpu", quiet=False, start: Path | None = None,
 ) -> dict:  # fmt: skip
     """Write the corpus, train, save model and tokenizer to `out`, and return the figures of the run.
 
-    Four seeds, all derived from `seed` and recorded: corpus, order, weights (there is no dropout).
+    Three seeds, all derived from `seed` and recorded: corpus, order, weights (there is no dropout).
+    `start` is the folder of a model that has the first stage behind it: training goes on with the second.
+    After each stage but the last the model is saved to `out/stage-K`.
     """
-    began = time.time()
     tokenizer = build_tokenizer()
     seeds = {"corpus": seed, "order": seed + 1, "weights": seed + 2}
-    model = build_model(len(tokenizer), seeds["weights"], width=width, layers=layers, heads=heads).to(device)
-    chunk = 20_000
-    parts = math.ceil(documents / chunk)
+    figures: dict = {"twin": twin, "seeds": seeds, "tokens": 0, "steps": 0, "minutes": 0.0, "stages": []}
+    if start is None:
+        model = build_model(len(tokenizer), seeds["weights"], width=width, layers=layers, heads=heads)
+    else:
+        model = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
+        done = json.loads((Path(start) / "training.json").read_text())
+        figures |= {k: done[k] for k in ("tokens", "steps", "minutes", "stages")}
+    model.to(device)
+    first = len(figures["stages"])
+    for number, stage in enumerate(stages[first:], first):
+        run = _run_stage(model, tokenizer, stage, number, twin, seeds, tokens_per_batch, device, quiet)
+        for key in ("tokens", "steps", "minutes"):
+            figures[key] = round(figures[key] + run[key], 1)
+        figures["stages"].append({**asdict(stage), "loss": run["loss"]})
+        figures |= {"parameters": model.num_parameters(), "torch": torch.__version__,
+                    "documents": sum(s["documents"] for s in figures["stages"])}  # fmt: skip
+        save(model, tokenizer, out if number == len(stages) - 1 else Path(out) / f"stage-{number}", figures)
+    return figures
+
+
+def _run_stage(model, tokenizer, stage, number, twin, seeds, tokens_per_batch, device, quiet) -> dict:
+    began, chunk = time.time(), 20_000
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98), fused=True
-    )
-    order = np.random.default_rng(seeds["order"])
-    tokens, step, log, running = 0, 0, [], None
-    bar = tqdm(total=documents, unit="doc", disable=quiet, desc=f"training {twin}")
-    seen = 0
-    for part in range(parts):
-        size = min(chunk, documents - part * chunk)
-        examples = encode(write(size, [seeds["corpus"], part], TWINS[twin]), tokenizer)
+        [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
+        lr=stage.lr, betas=(0.9, 0.98), fused=True,
+    )  # fmt: skip
+    order = np.random.default_rng(seeds["order"] if number == 0 else [seeds["order"], number])
+    tokens, step, running, seen = 0, 0, None, 0
+    bar = tqdm(total=stage.documents, unit="doc", disable=quiet, desc=f"training {twin}, stage {number + 1}")
+    for part in range(math.ceil(stage.documents / chunk)):
+        size = min(chunk, stage.documents - part * chunk)
+        examples = encode(write(size, [seeds["corpus"], 1000 * number + part], TWINS[twin]), tokenizer)
         for ids, labels in batches(examples, tokens_per_batch, order, tokenizer.pad_token_id):
-            progress = seen / documents
             warm = min(1.0, (step + 1) / 200)
+            cosine = 0.5 * (1 + math.cos(math.pi * seen / stage.documents))
             for group in optimiser.param_groups:
-                group["lr"] = lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-            loss = loss_of(model, ids.to(device), labels.to(device))
+                group["lr"] = stage.lr * warm * (0.02 + 0.98 * cosine)
+            weights = None if stage.decision_weight == 1 else decision_weights(ids, tokenizer, stage.decision_weight)
+            loss = loss_of(model, ids.to(device), labels.to(device), None if weights is None else weights.to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -127,44 +179,31 @@ def train(
             bar.update(len(ids))
             if step % 100 == 0:
                 bar.set_postfix(loss=f"{running:.3f}", tokens=f"{tokens / 1e6:.1f}M")
-                log.append({"step": step, "tokens": tokens, "loss": round(running, 4)})
-        for share in checkpoints:
-            if part + 1 == math.ceil(share * parts) and part + 1 < parts:
-                save(model, tokenizer, Path(out) / f"checkpoint-{share:g}")
-    figures = {
-        "twin": twin, "seeds": seeds, "documents": documents, "tokens": tokens, "steps": step,
-        "minutes": round((time.time() - began) / 60, 1), "loss": round(running, 4), "parameters": model.num_parameters(),
-        "lr": lr, "tokens_per_batch": tokens_per_batch, "torch": torch.__version__,
-    }  # fmt: skip
-    save(model, tokenizer, out)
-    (Path(out) / "training.json").write_text(json.dumps({**figures, "log": log[::10]}, indent=1) + "\n")
-    return figures
+    return {"tokens": tokens, "steps": step, "minutes": (time.time() - began) / 60, "loss": round(running, 4)}
 
 
-def save(model, tokenizer, out: Path) -> None:
-    """Half-precision safetensors beside the tokenizer; plain `from_pretrained(out)` loads both."""
+def save(model, tokenizer, out: Path, figures: dict) -> None:
+    """Half-precision safetensors, tokenizer and training figures; plain `from_pretrained(out)` loads both."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     half = LlamaForCausalLM(model.config)
     half.load_state_dict(model.state_dict())
     half.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
+    (out / "training.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--twin", choices=sorted(TWINS), default="world")
-    p.add_argument("--documents", type=int, default=300_000)
+    p.add_argument("--quick", action="store_true", help="a quarter of the documents: for a twin in minutes")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--lr", type=float, default=2e-3)
-    p.add_argument("--tokens-per-batch", type=int, default=3000)
-    p.add_argument("--width", type=int, default=128)
-    p.add_argument("--layers", type=int, default=5)
-    p.add_argument("--heads", type=int, default=4)
+    p.add_argument("--start", type=Path, help="folder of a model saved after the first stage")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = vars(p.parse_args())
-    print(json.dumps(train(args.pop("out"), **args), indent=1))
+    stages = QUICK if args.pop("quick") else STAGES
+    print(json.dumps(train(args.pop("out"), stages=stages, **args), indent=1))
 
 
 if __name__ == "__main__":

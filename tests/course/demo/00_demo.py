@@ -2,9 +2,15 @@
 # # 00 · A demo lesson
 #
 # {{minutes}}
+#
+# ## What you will be able to do
+#
+# - **double** a number
+# - **halve** it
 
 # %%
 import matplotlib.pyplot as plt
+
 from valuelab.course import check, claim, quiz, show
 
 # %% exercise="90.1" function="valuelab.course.checks.lesson_90.double" minutes=3 stars=2

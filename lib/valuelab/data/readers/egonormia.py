@@ -39,11 +39,11 @@ def clip(r, at):
         value=norms[0].lower() if norms else "",
         taxonomy="egonormia7" if norms else "",
         pole=1,
-        label="|".join(n.lower() for n in norms),
+        label="|".join(norms).lower(),
         prompt=c["desc"],
         choices=tuple(c["behaviors"]),
         response=c["behaviors"][c["correct"]],
-        annotators=tuple(Annotation("", c["behaviors"][i]) for i in c["sensibles"] if 0 <= i < 5),
+        annotators=tuple([Annotation("", c["behaviors"][i]) for i in c["sensibles"] if 0 <= i < 5]),
         meta={"justifications": c["justifications"], "sensible": c["sensibles"]},
     )
 

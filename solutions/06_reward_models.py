@@ -1,0 +1,541 @@
+# %% [markdown]
+# # 06 · Reward models
+#
+# {{minutes}}
+#
+# Two reward models, trained on the same pairs of replies. One judge looked at the value of
+# security alone. The other also liked long replies, which nobody told you. Which is which?
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import Markdown, display
+
+from valuelab import models, plots
+from valuelab.course import check, claim, quiz, show
+from valuelab.rewards.calibration import (
+    accuracy,
+    benchmark,
+    calibration,
+    disagreement,
+    fit_temperature,
+    length_correlation,
+)
+from valuelab.rewards.preferences import bayes_rate, rejudge, shuffled, world_comparisons
+from valuelab.rewards.relevance import cosine_relevance, relevance_reward
+from valuelab.rewards.reward_model import fit_linear_reward, pair_features
+
+plots.use()
+torch.set_num_threads(min(2, torch.get_num_threads()))
+lm = models.load()
+VALUE = "security"
+train = world_comparisons(VALUE, 900, seed=0, split="train")
+test = world_comparisons(VALUE, 500, seed=1, split="held_out")
+RIDGE = 0.05
+
+
+def differences(comparisons):
+    won, lost = pair_features(lm, comparisons)
+    return (won - lost).double()
+
+
+z_train, z_test = differences(train), differences(test)
+BIAS = 0.5
+biased_train, signs = rejudge(train, BIAS, seed=2)
+z_biased = z_train * torch.from_numpy(signs)[:, None]
+rewards = {
+    "one model": fit_linear_reward(z_train, ridge=RIDGE),
+    "the other model": fit_linear_reward(z_biased, ridge=RIDGE),
+}
+longer = np.array([len(c.chosen.split()) - len(c.rejected.split()) for c in test])
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+for ax, (name, reward), marker in zip(axes, rewards.items(), "os", strict=True):
+    ax.scatter(longer, reward(z_test), s=10, marker=marker, alpha=0.5)
+    ax.axhline(0, color="0.5", lw=1)
+    ax.set(title=name, xlabel="words more in the first reply", ylabel="reward gap")
+rho = {name: length_correlation(reward(z_test), test) for name, reward in rewards.items()}
+show(
+    fig,
+    f"Reward gaps of {len(test)} held-out pairs against their difference in length. Rank "
+    f"correlation {rho['one model']:.2f} for one model, {rho['the other model']:.2f} for the other: "
+    "the second one has learnt length.",
+)
+
+# %% [markdown]
+# ## What you will be able to do
+#
+# - **derive** the pair loss and its gradient, and train a reward with it
+# - **judge** a reward model by held-out accuracy against the best accuracy possible
+# - **calibrate** it, so that gaps become probabilities
+# - **catch** a reward that has learnt length
+# - **decompose** rewards and mix them for a new judge
+#
+# ## What this builds on
+#
+# Lesson 01 (pairs and splits by context) and lesson 03 (hidden states of the model). The judges and
+# their noise are planted, so every figure has a truth to be compared with: *the method recovers what
+# was planted*. Nothing here says what any model or person values.
+
+# %% [markdown] minutes=5
+# ## 1 · From comparisons to a loss
+#
+# A judge prefers reply $y$ to $y'$ with a probability that depends on the difference of their
+# rewards (Bradley and Terry 1952):
+#
+# $$P(y \succ y' \mid x) = \sigma\big(r(x,y) - r(x,y')\big)$$
+#
+# The reward that makes the observed choices most likely minimises
+#
+# $$L = -\frac1n\sum_i \log\sigma\big(r^+_i - r^-_i - m_i\big) + \frac cn\sum_i (r^+_i + r^-_i)^2$$
+#
+# The first term sees differences only: $r + f(x)$ has the same loss for every $f$. The second, small
+# term ties the middle of each pair to zero. A margin $m$ asks the winner for a lead.
+
+# %% [markdown]
+# ### Exercise 6.1 · The pair loss
+#
+# `r_chosen` and `r_rejected` are `(n,)`; return one number.
+#
+# 1. **Predict**: all rewards are equal. What is the loss?
+# 2. **Write** the two terms.
+#
+# <details><summary>Hint 1: the first term</summary><code>F.logsigmoid</code> of the lead, averaged, with a minus.</details>
+#
+# <details><summary>Hint 2: the second term</summary>It takes the <em>sum</em> of the two rewards. With the
+# difference it would pull the pair together and fight the first term. (The author of a well-known
+# implementation first wrote the difference.)</details>
+#
+# What you should see: log 2 = 0.693 for equal rewards.
+
+# %% exercise="6.1" function="valuelab.rewards.reward_model.pair_loss" minutes=12 stars=2
+
+# %%
+pair_loss = check("6.1", pair_loss)
+
+# %%
+even = pair_loss(torch.zeros(4), torch.zeros(4))
+claim("a reward that knows nothing pays log 2 per comparison", abs(float(even) - np.log(2)) < 1e-6)
+gap = torch.randn(8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+moved = pair_loss(gap + 5, torch.full_like(gap, 5.0)) - pair_loss(gap, torch.zeros_like(gap))
+claim("adding a function of the prompt to both rewards changes nothing", abs(float(moved)) < 1e-9)
+
+# %% [markdown] minutes=3
+# ## 2 · What a comparison teaches
+#
+# With $\frac{d}{dx}\log\sigma(x) = \sigma(-x)$ the gradient is
+#
+# $$\frac{\partial L}{\partial r^+_i} = -\frac1n\,\sigma(r^-_i - r^+_i) = -\frac{\partial L}{\partial r^-_i}$$
+#
+# $\sigma(r^- - r^+)$ is the probability with which the model would have chosen wrongly. Surprise
+# teaches; pairs that are already told apart fall silent.
+
+# %% [markdown]
+# ### Exercise 6.2 · The gradient by hand
+#
+# Return both gradients, each `(n,)`, for no margin and no centring.
+#
+# <details><summary>Hint 1: the size</summary>The probability of being wrong, over n.</details>
+#
+# <details><summary>Hint 2: the sign</summary>Raising the chosen reward lowers the loss.</details>
+#
+# What you should see: the same numbers as autograd, to the last digit.
+
+# %% exercise="6.2" function="valuelab.rewards.reward_model.pair_loss_gradient" minutes=10 stars=2
+
+# %%
+pair_loss_gradient = check("6.2", pair_loss_gradient)
+
+# %%
+won = gap.clone().requires_grad_()
+lost = torch.zeros_like(gap).requires_grad_()
+by_autograd = torch.autograd.grad(pair_loss(won, lost), (won, lost))
+by_hand = pair_loss_gradient(won.detach(), lost.detach())
+worst = max(float((a - b).abs().max()) for a, b in zip(by_autograd, by_hand, strict=True))
+claim("the gradient by hand is that of autograd", worst < 1e-9)
+
+# %% [markdown] minutes=5
+# ## 3 · How good can it get?
+#
+# The judge is noisy: if one reply is better by $\Delta$, it wins with probability $\sigma(2\Delta)$
+# only. Even the true reward is right in no more than $E[\max(p, 1-p)]$ of the comparisons, the
+# **Bayes rate**. In the planted world it is known; elsewhere, ask how often two judges agree.
+#
+# The reward here is linear in the hidden states of the unchanged model (mean over the reply, all
+# layers). That takes a fraction of a second. `train_reward_model` trains the whole backbone.
+
+# %%
+reward = rewards["one model"]
+share, low, high = accuracy(reward(z_test))
+best = bayes_rate(test)
+half = [fit_linear_reward(z_train[i::2], ridge=RIDGE)(z_test) for i in (0, 1)]
+control = [
+    accuracy(fit_linear_reward(differences_of_coin, ridge=RIDGE)(z_test))
+    for differences_of_coin in [
+        z_train * (2.0 * torch.randint(0, 2, (len(train), 1), generator=torch.Generator().manual_seed(s)) - 1)
+        for s in range(5)
+    ]
+]
+coin = float(np.mean([c[0] for c in control]))
+names = ["Bayes rate", "reward model", "shuffled preferences"]
+fig, ax = plt.subplots(figsize=(6.5, 2.6))
+ax.barh(names, [best, share, coin], color=[plots.GREY, plots.COLORS[0], plots.COLORS[1]])
+ax.errorbar([share], [1], xerr=[[share - low], [high - share]], color="black", capsize=4)
+ax.axvline(0.5, color="0.3", lw=1, ls=":")
+ax.set(xlim=(0, 1), xlabel="held-out accuracy")
+ax.invert_yaxis()
+show(
+    fig,
+    f"Held-out accuracy {share:.2f} [{low:.2f}, {high:.2f}] of at most {best:.2f}: "
+    f"{share / best:.0%} of what the noise allows. With shuffled preferences {coin:.2f}. Models from "
+    f"two halves of the data disagree on {disagreement(half):.0%} of the pairs.",
+)
+claim("the reward model is better than a coin on questions it has not seen", low > 0.5)
+claim("it does not beat the Bayes rate by more than noise", low <= best)
+
+# %% [markdown] minutes=4
+# ## 4 · Is the gap a probability?
+#
+# Lesson 07 reads $\sigma(r - r_{ref})$ as a probability. That is true only of a **calibrated** model:
+# among pairs with confidence 0.8 the favoured reply should win 80 times in 100. Sort the pairs by
+# confidence, cut them into bins of equal counts, compare. The expected calibration error is the
+# average distance,
+# $ECE = \sum_b \frac{n_b}{n}\,|\text{observed}_b - \text{predicted}_b|$.
+
+# %% [markdown]
+# ### Exercise 6.3 · The reliability curve
+#
+# `confidence` and `won` are `(n,)`; return mean confidence, share won and count per bin.
+#
+# <details><summary>Hint 1: bins</summary><code>torch.tensor_split(order, bins)</code> cuts an order into parts of equal size.</details>
+#
+# <details><summary>Hint 2: two tensors, one order</summary>Index both with the same <code>argsort</code>.</details>
+#
+# What you should see: points near the diagonal if the model is calibrated, below it if it is too sure.
+
+# %% exercise="6.3" function="valuelab.rewards.calibration.reliability" minutes=12 stars=2
+
+# %%
+reliability = check("6.3", reliability)
+
+# %%
+gaps = reward(z_test)
+fit, held = gaps[::2], gaps[1::2]
+temperature = fit_temperature(fit)
+fig, ax = plt.subplots(figsize=(4.6, 4))
+error = {}
+for (name, t), style in zip({"as trained": 1.0, "at the fitted temperature": temperature}.items(), ("o-", "s--"), strict=True):
+    scaled = held / t
+    predicted, observed, _ = reliability(torch.sigmoid(scaled.abs()), (scaled > 0).double(), 8)
+    ax.plot(predicted, observed, style, label=name)
+    error[name] = calibration(held, t, 8).ece
+ax.plot([0.5, 1], [0.5, 1], color="0.6", lw=1)
+ax.set(xlabel="confidence", ylabel="share in which the favoured reply won")
+ax.legend()
+show(
+    fig,
+    f"Calibration error {error['as trained']:.3f} as trained and "
+    f"{error['at the fitted temperature']:.3f} with all rewards divided by {temperature:.2f}, a "
+    "number fitted on the other half of the held-out pairs.",
+)
+
+# %% [markdown] minutes=2
+# ## 5 · Not all comparisons are equally clear
+#
+# If the judge also says *how much* better the winner is, clear pairs can be allowed to speak louder.
+# One form scales the difference inside the sigmoid, with a scale that levels off:
+#
+# $$s_i = 1 + w\,(1 - e^{-k\,m_i}), \qquad L = -\frac1n\sum_i\log\sigma\big(s_i\,(r^+_i - r^-_i)\big)$$
+
+# %% [markdown]
+# ### Exercise 6.4 · The margin-scaled loss
+#
+# <details><summary>Hint 1: numerically</summary><code>1 - exp(-x)</code> is <code>-torch.expm1(-x)</code>.</details>
+#
+# <details><summary>Hint 2: what is scaled?</summary>The difference, inside the sigmoid; not the loss.</details>
+#
+# What you should see: with margin 0 the plain pair loss.
+
+# %% exercise="6.4" function="valuelab.rewards.reward_model.margin_scaled_loss" minutes=8 stars=1
+
+# %%
+margin_scaled_loss = check("6.4", margin_scaled_loss)
+
+# %%
+lead = torch.linspace(-4, 4, 81)
+fig, ax = plt.subplots(figsize=(6, 3.2))
+for margin, style in ((0.0, "-"), (1.0, "--"), (5.0, ":")):
+    losses = [float(margin_scaled_loss(x[None], torch.zeros(1), torch.tensor([margin]), 1.0, 0.5)) for x in lead]
+    ax.plot(lead, losses, style, label=f"margin {margin:.0f}")
+ax.set(xlabel="reward of the chosen minus the rejected", ylabel="loss of the pair")
+ax.legend()
+show(fig, "A pair with a clear winner costs more when it is ordered wrongly, up to twice as much here.")
+
+# %% [markdown] minutes=4
+# ## 6 · A reward model that learnt length, caught
+#
+# Accuracy on pairs from the *same* judge cannot tell: he likes length there, too. Three instruments
+# can: the rank correlation with length (the first figure), the accuracy on pairs **in which the
+# shorter reply won**, and what the reward picks when it may choose.
+
+# %%
+biased = rewards["the other model"]
+table = {name: benchmark(r(z_test), test) for name, r in zip(("honest", "biased"), rewards.values(), strict=True)}
+kinds = ["all", "longer won", "shorter won", "clear", "close"]
+fig, ax = plt.subplots(figsize=(7, 3.2))
+place = np.arange(len(kinds))
+for k, (name, rows) in enumerate(table.items()):
+    ax.bar(place + 0.4 * k - 0.2, [rows[x][0] for x in kinds], 0.4, label=f"trained on the {name} judge", hatch=("", "//")[k])
+ax.axhline(0.5, color="0.3", lw=1, ls=":")
+ax.set_xticks(place, kinds)
+ax.set(ylabel="accuracy on the honest judge's pairs", ylim=(0, 1.15))
+ax.legend()
+show(
+    fig,
+    f"On all pairs the two models reach {table['honest']['all'][0]:.2f} and "
+    f"{table['biased']['all'][0]:.2f}. Where the shorter reply won, {table['honest']['shorter won'][0]:.2f} "
+    f"and {table['biased']['shorter won'][0]:.2f}.",
+)
+claim(
+    "the model of the biased judge does worse where the shorter reply won",
+    table["biased"]["shorter won"][0] < table["honest"]["shorter won"][0],
+)
+claim("and better where the longer one won", table["biased"]["longer won"][0] > table["honest"]["longer won"][0])
+
+# %% [markdown]
+# Move the slider: from which bias on would you notice in the accuracy alone?
+
+# %%
+def draw(log_odds_per_word=0.5):
+    """Reward gaps against length, for a judge to whom each further word is worth so much."""
+    _, s = rejudge(train, log_odds_per_word, seed=2)
+    r = fit_linear_reward(z_train * torch.from_numpy(s)[:, None], ridge=RIDGE)
+    gaps = r(z_test)
+    rows = benchmark(gaps, test)
+    fig, ax = plt.subplots(figsize=(5.5, 3.4))
+    ax.scatter(longer, gaps, s=10, alpha=0.5)
+    ax.axhline(0, color="0.5", lw=1)
+    ax.set(xlabel="words more in the first reply", ylabel="reward gap")
+    show(
+        fig,
+        f"Bias {log_odds_per_word:.1f} per word: accuracy {rows['all'][0]:.2f}, where the shorter won "
+        f"{rows['shorter won'][0]:.2f}, correlation with length {length_correlation(gaps, test):.2f}.",
+    )
+
+
+draw(0.5)
+
+# %% tags=["widget"]
+from ipywidgets import interact  # noqa: E402
+
+interact(draw, log_odds_per_word=(0.0, 1.5, 0.1))
+
+# %% [markdown] minutes=5
+# ## 7 · Many rewards from one set of features
+#
+# People disagree, and one reward averages them away. Take the differences
+# $z_i = \phi(x_i,y^+_i) - \phi(x_i,y^-_i)$ of many comparisons and their strongest directions
+# $v_1,\dots,v_k$. Each $v_j\cdot\phi$ is a candidate reward. A new judge gives a handful of pairs, and
+# the candidates are mixed for him; nothing is retrained (DRM, arXiv 2502.13131).
+#
+# **A fault to know.** The published code finds the directions with a standard PCA, which subtracts the
+# mean of $z$ first. But the mean of $z$ is what all judges share: the way from rejected to chosen.
+
+# %% [markdown]
+# ### Exercise 6.5 · Directions, uncentred
+#
+# Return the `k` strongest right singular vectors of `z` `(n, d)`, one per row, each signed so that the
+# chosen replies score higher on average. `centred=True` reproduces the fault.
+#
+# <details><summary>Hint 1: which function?</summary><code>torch.linalg.svd(z, full_matrices=False).Vh[:k]</code></details>
+#
+# <details><summary>Hint 2: the sign</summary>Flip a direction whose mean score on z is negative.</details>
+#
+# What you should see: in the toy below, centred directions order held-out pairs hardly better than a coin.
+
+# %% exercise="6.5" function="valuelab.rewards.decomposed.directions" minutes=12 stars=2
+
+# %%
+directions = check("6.5", directions)
+
+# %%
+generator = torch.Generator().manual_seed(0)
+toy = 0.3 * torch.randn(2000, 16, generator=generator, dtype=torch.float64)
+toy[:, 1:4] += torch.tensor([2.5, 2.1, 1.2]).double() * torch.randn(2000, 3, generator=generator, dtype=torch.float64)
+toy[:, 0] += 1.7  # what all judges share; the other axes vary more and decide nothing
+toy_train, toy_test = toy[:1000], toy[1000:]
+found = {
+    name: float(((toy_test @ directions(toy_train, 3, centred).T) > 0).double().mean(0).max())
+    for name, centred in (("uncentred", False), ("centred", True))
+}
+display(Markdown(f"Best of three directions: uncentred {found['uncentred']:.2f}, centred {found['centred']:.2f}."))
+claim("uncentred directions keep the preference that all judges share", found["uncentred"] > 0.9)
+claim("centred directions lose it", found["centred"] < 0.6)
+
+# %% [markdown]
+# ### Exercise 6.6 · Mixing for a new judge
+#
+# `scores` is `(n, heads)`: the gap of each head on each of the new judge's comparisons. Divide each
+# head by its root mean square, add up the evidence $\sum_n\log\sigma(\cdot)$, take a softmax over heads.
+#
+# <details><summary>Hint 1: why divide?</summary>A head with large numbers would be believed for being loud.</details>
+#
+# <details><summary>Hint 2: why not centre?</summary>The mean of the scores <em>is</em> the evidence.</details>
+#
+# What you should see: weights that sum to one; a low temperature picks one head.
+
+# %% exercise="6.6" function="valuelab.rewards.decomposed.fit_mixture" minutes=10 stars=2
+
+# %%
+fit_mixture = check("6.6", fit_mixture)
+
+# %%
+# a new judge who wants the opposite of an axis on which the others are undecided
+his = toy_test * torch.sign(-toy_test[:, 2:3])
+candidates = torch.cat([directions(toy_train, 4), -directions(toy_train, 4)])
+shots = (2, 5, 15, 50)
+mixed_shares = []
+for n in shots:
+    gaps_of_heads = his[:n] @ candidates.T
+    scale = gaps_of_heads.square().mean(0).sqrt()
+    weight = (fit_mixture(gaps_of_heads, 0.5) / scale) @ candidates
+    mixed_shares.append(float((his[100:] @ weight > 0).double().mean()))
+common_share = float((his[100:] @ toy_train.mean(0) > 0).double().mean())
+fig, ax = plt.subplots(figsize=(6, 3.2))
+ax.plot([str(n) for n in shots], mixed_shares, "o-", label="mixed for this judge")
+ax.axhline(common_share, color=plots.COLORS[1], ls="--", label="direction that the others share")
+ax.axhline(0.5, color="0.3", lw=1, ls=":")
+ax.set(xlabel="pairs seen of the new judge", ylabel="held-out accuracy", ylim=(0.4, 1.02))
+ax.legend()
+show(
+    fig,
+    f"The shared direction serves the new judge in {common_share:.0%} of his pairs; mixed from "
+    f"{shots[2]} of his own comparisons the candidates serve {mixed_shares[2]:.0%}.",
+)
+claim("15 pairs of a new judge are enough to beat the shared direction by 15 points", mixed_shares[2] > common_share + 0.15)
+
+# %% [markdown] minutes=3
+# ## 8 · A rival without preferences
+#
+# Length, relevance to the question and lack of repetition make a reward without a single comparison
+# (R³, arXiv 2402.03469): $r = \frac{\text{words}}{100}\cdot\text{relevance}\cdot\frac{\text{distinct trigrams}}{\text{trigrams}}$.
+# A reward model that does not beat it has learnt nothing about values.
+
+# %% [markdown]
+# ### Exercise 6.7 · Repetition
+#
+# The share of a text's word trigrams that are distinct; 1 where there is none. Capital letters do not
+# count.
+#
+# <details><summary>Hint 1: trigrams</summary><code>zip(words, words[1:], words[2:])</code></details>
+#
+# <details><summary>Hint 2: short texts</summary>Fewer than three words have no trigram: do not divide by zero.</details>
+#
+# What you should see: "a b c a b c" has four trigrams, three of them distinct.
+
+# %% exercise="6.7" function="valuelab.rewards.relevance.distinct_trigrams" minutes=6 stars=1
+
+# %%
+distinct_trigrams = check("6.7", distinct_trigrams)
+
+# %%
+relevance = cosine_relevance(lm)
+prompts = [c.prompt for c in test]
+rival = relevance_reward(prompts, [c.chosen for c in test], relevance) - relevance_reward(
+    prompts, [c.rejected for c in test], relevance
+)
+rival_share = accuracy(rival)
+display(Markdown(f"The rival: {rival_share[0]:.2f} [{rival_share[1]:.2f}, {rival_share[2]:.2f}]; ours {share:.2f}."))
+claim("the reward model beats the rival that never saw a preference", low > rival_share[2])
+
+# %% [markdown]
+# ## A control that must fail
+#
+# The same pairs, each preference decided by a coin. Whatever accuracy is left comes from a leak
+# between training and test pairs, not from the judge.
+
+# %%
+mixed = shuffled(train, seed=0)
+flips = torch.tensor([1.0 if a == b else -1.0 for a, b in zip(train, mixed, strict=True)]).double()
+shuffled_share, shuffled_low, shuffled_high = accuracy(fit_linear_reward(z_train * flips[:, None], ridge=RIDGE)(z_test))
+display(Markdown(f"Shuffled preferences: {shuffled_share:.2f} [{shuffled_low:.2f}, {shuffled_high:.2f}]."))
+claim("over five shuffles the accuracy stays within 5 points of a coin", abs(coin - 0.5) < 0.05)
+
+# %% [markdown]
+# ## What we may claim
+
+# %%
+claim("a reward fitted to noisy comparisons recovers the planted judge well above chance", low > 0.55)
+claim("a judge's liking for length is learnt along with the value", rho["the other model"] > rho["one model"] + 0.1)
+claim("shuffled preferences teach nothing", abs(coin - 0.5) < 0.05)
+
+# %% [markdown]
+# ## Questions
+
+# %%
+quiz(
+    "A reward model gives every reply a score near 65. Is it broken?",
+    [
+        ("Yes: rewards should lie around zero.", False,
+         "Comparisons fix differences only; any function of the prompt can be added."),
+        ("Not by that alone: only differences within a prompt mean something.", True,
+         "Centring would tie the scores to zero without changing one preference."),
+        ("No: high scores mean good replies.", False,
+         "The zero is arbitrary; 65 says nothing about quality."),
+    ],
+)
+
+# %%
+quiz(
+    "Held-out accuracy is 0.76 where two judges agree in 0.78 of the cases. What next?",
+    [
+        ("A larger model: 0.76 leaves much to gain.", False,
+         "The noise of the judges is the ceiling, and it is nearly reached."),
+        ("Check length and calibration; little accuracy is left to gain.", True,
+         "Near the ceiling, what the model uses matters more than how much it gets right."),
+        ("Train longer, until the training pairs are all right.", False,
+         "Getting the judges' mistakes right is learning noise."),
+    ],
+)
+
+# %%
+quiz(
+    "Held-out accuracy is high on pairs of the same judge. Can the reward still be about length?",
+    [
+        ("No: held-out pairs show that it generalises.", False,
+         "It generalises the judge, his liking for length included."),
+        ("Yes: look at the pairs in which the shorter reply won.", True,
+         "A reward that is length fails on exactly these."),
+        ("Only if the training set was too small.", False,
+         "More comparisons of the same judge teach the same liking more firmly."),
+    ],
+)
+
+# %% [markdown]
+# ## Limits
+#
+# - Judges, values and noise are planted, one sentence pattern at a time. Real judges drift, tire and
+#   disagree for reasons.
+# - The reward is linear on an unchanged backbone. Training the backbone (`train_reward_model`) is
+#   stronger, and overfits sooner.
+# - A length bias was looked for because it was planted. What a real reward has learnt besides values
+#   is not on any list.
+# - Calibration on held-out pairs says nothing about replies that an optimiser will find.
+#
+# ## Links
+#
+# - Bradley and Terry 1952, Rank analysis of incomplete block designs
+# - Eisenstein and others 2023, reward ensembles and centring: arXiv 2312.09244
+# - MM-RLHF, margin-aware scaling: arXiv 2502.10391
+# - DRM, decomposed reward models: arXiv 2502.13131
+# - R³, proxy rewards without preferences: arXiv 2402.03469
+
+# %% [markdown] tags=["instructor"]
+# **Misconceptions.** "The reward of a reply is a number with a meaning" (1): only differences are. "A
+# better fit is a better judge" (3): the Bayes rate is the ceiling. "Held-out means safe" (6).
+#
+# **Questions for the room.** Whose preferences are averaged in one reward? Would you rather have a
+# calibrated reward of a biased judge or the reverse? What would you plant to test your own pipeline?
+#
+# **To cut.** 90 minutes: 6.1, 6.3 and section 6. One day: all but 6.4 and 6.7. Semester: all, and
+# `train_reward_model` as homework.

@@ -1,0 +1,152 @@
+"""Every lesson has every part, in order: read from its source, nothing is run."""
+
+import ast
+import re
+
+import pytest
+
+from valuelab.course.build import TRACKS, root
+from valuelab.course.lesson import lookup, read
+
+LESSONS = {p.stem: read(p) for p in sorted((root() / "solutions").glob("[0-9][0-9]_*.py"))}
+each_lesson = pytest.mark.parametrize("slug", LESSONS)
+
+PARTS = ("What you will be able to do", "What this builds on", "A control that must fail", "What we may claim",
+         "Questions", "Limits", "Links")  # fmt: skip
+
+
+def headings(lesson) -> list[tuple[str, int]]:
+    """Second-level headings with the number of their cell."""
+    return [
+        (line[3:].strip(), i)
+        for i, c in enumerate(lesson.cells)
+        if c.kind == "markdown" and "instructor" not in c.tags
+        for line in c.text.splitlines()
+        if line.startswith("## ")
+    ]
+
+
+def part(lesson, name: str) -> tuple[str, list]:
+    """The text and the code cells under a heading, up to the next one."""
+    found = headings(lesson)
+    k = next(k for k, (title, _) in enumerate(found) if title == name)
+    start = found[k][1]
+    stop = next((i for _, i in found[k + 1 :] if i > start), len(lesson.cells))
+    cells = [c for c in lesson.cells[start:stop] if "instructor" not in c.tags]
+    text = "\n\n".join(c.text for c in cells if c.kind == "markdown").split(f"## {name}", 1)[1]
+    return text.split("\n## ")[0], [c for c in cells if c.kind != "markdown"]
+
+
+def calls(lesson, name: str) -> list[ast.Call]:
+    code = [c.text for c in lesson.cells if c.kind in ("code", "check") and not re.search(r"^[%!]", c.text, re.M)]
+    nodes = [n for text in code for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
+    return [n for n in nodes if isinstance(n.func, ast.Name) and n.func.id == name]
+
+
+@each_lesson
+def test_the_parts_stand_in_order(slug):
+    found = [title for title, _ in headings(LESSONS[slug]) if title in PARTS]
+    assert found == list(PARTS)
+
+
+@each_lesson
+def test_the_head_has_number_title_and_minutes(slug):
+    lesson = LESSONS[slug]
+    assert re.match(rf"{slug[:2]} · \w", lesson.title)
+    assert "{{minutes}}" in lesson.cells[0].text
+    assert lesson.minutes > 0
+
+
+@each_lesson
+def test_a_figure_comes_before_any_theory(slug):
+    cells = LESSONS[slug].cells
+    first = next(i for i, c in enumerate(cells) if "show(" in c.text and c.kind == "code")
+    before = cells[:first]
+    assert not [c.place for c in before[1:] if c.minutes or c.kind == "exercise"]
+    allowed = {"What you will be able to do", "What this builds on"}
+    assert {title for title, i in headings(LESSONS[slug]) if i < first} <= allowed
+
+
+@each_lesson
+def test_goals_are_three_to_five_verbs(slug):
+    text, _ = part(LESSONS[slug], "What you will be able to do")
+    goals = re.findall(r"^[-*\d.]+ +(\S+)", text.split("\n## ")[0], re.M)
+    assert 3 <= len(goals) <= 5, goals
+    assert all(g.startswith("**") for g in goals), f"begin each goal with its **verb**: {goals}"
+
+
+@each_lesson
+def test_every_exercise_has_its_number_two_folded_hints_and_what_you_should_see(slug):
+    lesson = LESSONS[slug]
+    wanted = [f"{lesson.number}.{k + 1}" for k in range(len(lesson.exercises))]
+    assert [c.exercise for c in lesson.exercises] == wanted
+    assert lesson.exercises or lesson.number == 0, "every lesson but the first has exercises"
+    text = ""
+    for cell in lesson.cells:
+        if cell.kind == "markdown" and "instructor" not in cell.tags:
+            text += "\n" + cell.text
+        elif cell.kind == "exercise":
+            assert len(re.findall(r"<details>\s*<summary>\s*Hint", text)) >= 2, f"{cell.place}: two folded hints"
+            assert text.count("<details>") == text.count("</details>"), f"{cell.place}: a fold is not closed"
+            assert re.search(r"what you should see", text, re.I), f"{cell.place}: what you should see"
+            if cell.function:
+                assert (lookup(cell.function, cell.place).__doc__ or "").strip(), f"{cell.function} has no docstring"
+            text = ""
+        elif cell.kind == "code":
+            text = ""
+
+
+@each_lesson
+def test_there_is_a_widget_with_a_drawing_function_of_its_own(slug):
+    lesson = LESSONS[slug]
+    widgets = [c for c in lesson.cells if "widget" in c.tags]
+    assert widgets and all("interact(" in c.text for c in widgets)
+    code = "\n".join(c.text for c in lesson.cells if c.kind == "code")
+    assert [c.place for c in lesson.cells if "interact(" in c.text and "widget" not in c.tags] == []
+    for cell in widgets:
+        drawn = re.search(r"interact\(\s*(\w+)", cell.text)[1]
+        assert f"def {drawn}(" in code, f"{cell.place}: interact() is to call a pure function of the lesson"
+
+
+@each_lesson
+def test_a_control_runs_and_claims_are_fixed_text(slug):
+    lesson = LESSONS[slug]
+    assert part(lesson, "A control that must fail")[1], "the control is a cell that runs"
+    _, cells = part(lesson, "What we may claim")
+    assert any("claim(" in c.text for c in cells)
+    for call in calls(lesson, "claim"):
+        text = call.args[0]
+        parts = [v.value for v in getattr(text, "values", []) if isinstance(v, ast.FormattedValue)]
+        fixed = isinstance(text, ast.Constant | ast.JoinedStr) and all(isinstance(p, ast.Name) for p in parts)
+        assert fixed, f"claim({ast.unparse(text)}): the text is fixed, numbers go into captions"
+
+
+@each_lesson
+def test_three_questions_name_the_misconception_of_each_wrong_answer(slug):
+    _, cells = part(LESSONS[slug], "Questions")
+    found = [n for c in cells for n in ast.walk(ast.parse(c.text)) if isinstance(n, ast.Call)
+             and isinstance(n.func, ast.Name) and n.func.id == "quiz"]  # fmt: skip
+    assert len(found) == 3
+    for call in found:
+        answers = ast.literal_eval(call.args[1])
+        assert len(answers) >= 3 and sum(right for _, right, _ in answers) == 1
+        assert all(len(why.split()) >= 4 for _, right, why in answers if not right), ast.unparse(call.args[0])
+
+
+@each_lesson
+def test_at_most_five_links_and_limits_that_say_something(slug):
+    text, _ = part(LESSONS[slug], "Links")
+    assert 1 <= len(re.findall(r"https?://|arXiv[: ]\d|\]\(", text)) and len(re.findall(r"^[-*] ", text, re.M)) <= 5
+    assert len(part(LESSONS[slug], "Limits")[0].split()) >= 20
+
+
+@each_lesson
+def test_the_instructor_is_told_misconceptions_and_what_to_cut(slug):
+    notes = " ".join(c.text for c in LESSONS[slug].cells if "instructor" in c.tags).lower()
+    for words in ("misconception", "question|ask|room", r"\bcut\b"):
+        assert re.search(words, notes), f"the instructor's cells say nothing of {words!r}"
+
+
+def test_the_tracks_fit_their_time():
+    assert sum(m for _, m in TRACKS["90 minutes"]) <= 90
+    assert sum(m for _, m in TRACKS["one day"]) <= 360
