@@ -49,9 +49,8 @@ model: $(READY) ## write the planted corpus and train the embedded model again, 
 	$(BIN)/python benchmarks/world.py
 
 gpu: ## on a machine with a GPU: the kernels' tests compiled, then the benchmarks (installs nothing)
-	PYTHONPATH=lib $(PYTHON) -m pytest tests/gpu -p no:cacheprovider
-	PYTHONPATH=lib $(PYTHON) benchmarks/kernels.py
-	PYTHONPATH=lib $(PYTHON) benchmarks/decode.py
+	TRITON_INTERPRET=0 VALUELAB_KERNELS=auto PYTHONPATH=lib $(PYTHON) -m pytest tests/gpu -p no:cacheprovider
+	PYTHONPATH=lib $(PYTHON) benchmarks/gpu_table.py
 
 lint: $(READY) ## ruff, and whether every built file is current
 	$(BIN)/python -m ruff check .

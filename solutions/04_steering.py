@@ -22,7 +22,7 @@ from valuelab.values import VALUES
 plots.use()
 lm = models.load()
 LAYER, STRENGTH = planted.LAYER, planted.STRENGTH
-directions = dict(zip(VALUES, planted.mean_difference_vectors(lm, pairs=80, layers=[LAYER])[:, 0], strict=True))
+directions = dict(zip(VALUES, planted.mean_difference_vectors(lm, layers=[LAYER])[:, 0], strict=True))
 asked = W.situations("held_out", 30, seed=11, value="security")
 
 

@@ -34,7 +34,7 @@ from valuelab.values import VALUES
 plots.use()
 VALUE = "tradition"
 lm = models.load()
-bench = benches.choose_bench(lm, items=150, seed=0)
+bench = benches.choose_bench(lm, items=120, seed=0)
 states = chain.Reader(lm, bench, None)
 
 
@@ -54,7 +54,7 @@ def answers_under(context):
 before = bench.quick(VALUE)
 tried = {}
 for layer in chain.layers_to_try(lm.n_layers):
-    for strength in (0.25, 0.5, 1.0):
+    for strength in chain.STRENGTHS:
         with steer(lm, vector_shift(layer, strength)):
             tried[layer, strength] = bench.quick(VALUE)
 sound = {k: q for k, q in tried.items() if bench.form_is_kept(before, q)} or tried
@@ -284,7 +284,7 @@ corrected_share = check("10.4", corrected_share)
 # %%
 # replies whose truth is known: the oracle's verdicts on sampled replies of the planted world
 world = lm if lm.embedded else models.load(models.EMBEDDED)
-world_bench = bench if lm.embedded else benches.PlantedBench(world, items=150, seed=0)
+world_bench = bench if lm.embedded else benches.PlantedBench(world, items=120, seed=0)
 asked = world_bench.situations(VALUE, "report")
 replies = unsteered.replies if lm.embedded else world_bench.ask(VALUE).replies
 
@@ -326,8 +326,8 @@ show(
 # Move the strength. Watch where success stops rising and where the price begins.
 
 # %%
-grid = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-small = benches.choose_bench(lm, items=50, seed=1)
+grid = (0.0, 0.1, 0.2, 0.4, 0.8, 1.2)
+small = benches.choose_bench(lm, items=40, seed=1)
 dose = {}
 for strength in grid:
     with steer(lm, vector_shift(LAYER, max(strength, 1e-6))):
@@ -336,7 +336,7 @@ for strength in grid:
     dose[strength] = (100 * one.success.mean(), 100 * one.ability.mean(), one.fluency["perplexity"])
 
 # %% tags=["widget"]
-def draw(strength=0.5):
+def draw(strength=0.2):
     fig, (left, right) = plots.figure(1, 2, figsize=(8.4, 3.2))
     table = np.array([dose[s] for s in grid])
     left.plot(grid, table[:, 0], color=plots.COLORS[0], marker="o", label="control success")
@@ -353,18 +353,18 @@ def draw(strength=0.5):
          f"perplexity {perplexity:.1f}.")  # fmt: skip
 
 
-interact(draw, strength=(0.0, 2.0, 0.25))
+interact(draw, strength=(0.0, 1.2, 0.1))
 
 # %% [markdown] minutes=4
 # ## A control that must fail
 #
 # An evaluator that only sees length: "yes" if a reply has more words than the median. It looks like
-# a judge, and it gives numbers. Now we steer nothing at all and add one sentence of small talk to
+# a judge, and it gives numbers. Now we steer nothing at all and add two sentences of small talk to
 # every reply.
 
 # %%
 by_length = judges.length_judge(np.median([len(metrics.words(r)) for r in replies]))
-PADDING = "I am fine today."
+PADDING = "I am fine today. It is late."
 padded = [f"{r} {PADDING}" for r in replies]
 contexts = np.array([s.context_id for s in asked])
 nothing = np.zeros(len(replies))
@@ -382,8 +382,8 @@ right.set_xticks([0, 1], ["oracle", "length"])
 right.set(ylabel="'gain' from padding, points")
 show(
     fig,
-    f"Informedness: oracle {seeing.informedness:.2f}, length {blind.informedness:+.2f}. 'Gain' from one "
-    f"sentence of small talk: oracle {100 * sober.gain.estimate:+.0f} points, length "
+    f"Informedness: oracle {seeing.informedness:.2f}, length {blind.informedness:+.2f}. 'Gain' from two "
+    f"sentences of small talk: oracle {100 * sober.gain.estimate:+.0f} points, length "
     f"{100 * fooled.gain.estimate:+.0f} points with p = {fooled.gain.p:.0e}.",
 )
 

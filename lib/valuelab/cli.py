@@ -10,6 +10,7 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -53,7 +54,8 @@ def _gpu() -> tuple[bool, str]:
         import torch
     except ImportError:
         return True, "GPU: not asked, torch is missing"
-    return True, f"GPU: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "GPU: none, and none is needed"
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "none, and none is needed"
+    return True, f"GPU: {name}"
 
 
 def _triton() -> tuple[bool, str]:
@@ -100,7 +102,11 @@ def lab(port: int = 8888, browser: str = "") -> None:
 
 
 @app.command()
-def course(lessons: list[str] | None = None, report: bool = True, out: Path = Path("out")) -> None:
+def course(
+    lessons: Annotated[list[str] | None, typer.Argument(help="Numbers; all if none is given.")] = None,
+    report: Annotated[bool, typer.Option(help="Write the report card too.")] = True,
+    out: Annotated[Path, typer.Option(help="Folder for the report card.")] = Path("out"),
+) -> None:
     """Run every solved lesson without a browser, compare its printed results, and write the report card.
 
     Nothing of the course is written. With VALUELAB_MODEL set, the lessons run on that model: then results are

@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("TRITON_INTERPRET", "1")
+os.environ.setdefault("VALUELAB_KERNELS", "torch")  # other tests of this process stay on the reference
 
 import pytest
 

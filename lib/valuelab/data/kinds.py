@@ -180,10 +180,15 @@ def list_of(inner: Kind, size: int | None = None, at_least: int = 0) -> Kind:
 
 def pairs_of(key: Kind, inner: Kind, at_least: int = 0) -> Kind:
     """A JSON object whose keys are all `key` and values all `inner`, `at_least` so many."""
+    quick_key, quick_inner = quick(key), quick(inner)
 
     def kind(v: Any) -> dict:
         if type(v) is not dict or len(v) < at_least:
             raise Wrong(f"an object with at least {at_least} keys", v)
+        try:
+            return {quick_key(k): quick_inner(x) for k, x in v.items()}
+        except (Wrong, KeyError, TypeError):
+            pass  # once more, slowly, to say which key is wrong
         out = {}
         for k, x in v.items():
             try:

@@ -131,6 +131,7 @@ class PlantedBench:
     def __init__(self, lm: LM, *, items: int | None = None, seed: int = 0):
         self.lm, self.seed, self.items = lm, seed, items or 200
         self.facts = W.facts(100, seed + 1)
+        self.made: dict[tuple[str, str], list[W.Situation]] = {}
 
     def training(self, value: str, pairs: int = 120) -> Training:
         """Statements for and against, and comparisons in which only the order of words tells."""
@@ -144,12 +145,15 @@ class PlantedBench:
         head = models.chat(self.lm, self.opening) + " "
         return Training(texts, np.tile([True, False], len(made)), things, [head] * len(texts))
 
-    def situations(self, value: str, part: str) -> list[Any]:
+    def situations(self, value: str, part: str) -> list[W.Situation]:
+        """Situations to "choose" by, or to "report" on."""
         split, n, seed = {
             "choose": ("train", max(8, self.items // 5), self.seed + 2),
             "report": ("held_out", self.items, self.seed + 3),
         }[part]
-        return W.situations(split, n, seed, value=value)
+        if (value, part) not in self.made:
+            self.made[value, part] = W.situations(split, n, seed, value=value)
+        return self.made[value, part]
 
     def quick(self, value: str) -> Quick:
         """Forced choice for the value in both orders, and the mass left on the two courses."""
@@ -158,7 +162,7 @@ class PlantedBench:
         return Quick(toward, float(mass.mean()))
 
     def forced_choice(
-        self, asked: list[Any], value: str, lines: Sequence[str | None]
+        self, asked: list[W.Situation], value: str, lines: Sequence[str | None]
     ) -> tuple[np.ndarray, np.ndarray]:
         """P(course that serves the value) after "I would", mean of both orders, (n,); mass (n,)."""
         shares, masses = [], []
@@ -213,7 +217,7 @@ class PlantedBench:
         )  # fmt: skip
 
     def generate(self, prompts: list[str], longest: int, temperature: float) -> tuple:
-        options = {"temperature": temperature, "seed": self.seed, "batch_size": 128}
+        options = {"temperature": temperature, "seed": self.seed, "batch_size": 256}
         return write_replies(self.lm, prompts, longest, **options)
 
     def score(self, answers: Answers) -> Answers:

@@ -29,7 +29,7 @@ from valuelab.steering.controller import steer
 from valuelab.steering.plan import Shift
 from valuelab.values import VALUES
 
-STRENGTHS = (0.25, 0.5, 1.0)  # step over mean length of the states
+STRENGTHS = (0.1, 0.2, 0.4, 0.8)  # step over mean length of the states
 TARGETS = (0.9, 0.99, 0.999)  # probability that the closed form moves the probe to
 METHODS = ("closed form", "mean difference")
 CAP = 1.0  # longest minimal step, in units of a state's own length

@@ -16,7 +16,7 @@ from valuelab.values import VALUES
 from valuelab.world import grammar
 from valuelab.world.oracle import Parsed
 
-LAYER, STRENGTH = 1, 8.0  # where and how far the card's steering figures push
+LAYER, STRENGTH = 3, 1.4  # where and how far the card's steering figures push
 
 
 def choice(lm, situations, *, system: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -127,18 +127,28 @@ def facts_right(lm, n: int = 200, seed: int = 0) -> float:
     return float(np.mean([W.fact_is_right(a, right) for a, (_, right) in zip(answers, table, strict=True)]))
 
 
-def mean_difference_vectors(lm, *, pairs: int = 100, seed: int = 0, layers=None) -> Tensor:
-    """One direction a value and layer (10, layers, d), read at the full stop of contrast pairs.
+def persona_pairs(value: str, n: int, seed: int) -> list[tuple[str, str]]:
+    """Chat situations that differ in one thing: whether the persona line puts `value` high or low."""
+    rng = np.random.default_rng([seed, VALUES.index(value)])
+    return [(W.persona_line(value, 1, rng), W.persona_line(value, -1, rng)) for _ in range(n)]
 
-    Mean of positive minus mean of negative states, minus the average over the ten values: what all values
-    share is the polarity of the wording, and that is not a value.
+
+def mean_difference_vectors(lm, *, pairs: int = 40, seed: int = 0, layers=None) -> Tensor:
+    """One direction a value and layer (10, layers, d), read where the model is about to choose.
+
+    Contrast pairs: the same training situation after a persona line that puts the value high, and after one
+    that puts it low, read at "I would". Mean of the first minus mean of the second, minus the average over
+    the ten values: what all values share is the polarity of the wording, and that is not a value.
     """
+    situations = W.situations("train", pairs, 1000 + seed)
     rows = []
     for value in VALUES:
-        made = W.contrast_pairs(value, pairs, seed)
-        prompt = models.chat(lm, "Tell me about yourself.") + " "
-        high = capture(lm, [prompt + p.positive for p in made], layers)
-        low = capture(lm, [prompt + p.negative for p in made], layers)
+        lines = persona_pairs(value, pairs, seed)
+        states = []
+        for side in (0, 1):
+            prompts = [models.chat(lm, s.text, system=x[side]) for s, x in zip(situations, lines, strict=True)]
+            states.append(capture(lm, [prompt + " I would" for prompt in prompts], layers))
+        high, low = states
         rows.append(torch.stack([(high[layer] - low[layer]).mean(0) for layer in sorted(high)]))
     vectors = torch.stack(rows)
     return vectors - vectors.mean(0, keepdim=True)

@@ -123,16 +123,25 @@ def logistic(
 
 
 def fit_logistic(X: np.ndarray, y: np.ndarray, C: float) -> tuple[np.ndarray, float]:
-    """Weight (d,) and bias of a penalised logistic regression, on the raw scale of X."""
+    """Weight (d,) and bias of a penalised logistic regression, on the raw scale of X.
+
+    The optimum lies in the span of the rows, so with fewer states than dimensions it is sought
+    there: Newton steps then cost no more than the smaller of the two.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     mean, scale = X.mean(0), X.std(0)
     scale = np.where(scale > 1e-8 * np.abs(X).max(), scale, 1.0)  # constant features weigh nothing
+    Z, basis = (X - mean) / scale, None
+    if Z.shape[1] > Z.shape[0]:
+        basis = np.linalg.qr(Z.T)[0].T  # (n, d), orthonormal rows
+        Z = Z @ basis.T
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        model = LogisticRegression(C=C, max_iter=2000).fit((X - mean) / scale, y)
-    w = model.coef_[0] / scale
+        model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-6, max_iter=500).fit(Z, y)
+    w = model.coef_[0] if basis is None else model.coef_[0] @ basis
+    w = w / scale
     return w, float(model.intercept_[0] - w @ mean)
 
 
