@@ -231,6 +231,8 @@ quiz(
 # - Next: lesson 04, steering
 
 # %% [markdown] tags=["instructor"]
+# **Question for the room.** Before the layer plot: at which depth do you expect the stance to be readable, and why not at once?
+#
 # **Misconceptions.** "Accuracy 0.9 means the model has the value"; "a layer chosen on the test set is a small sin" (let them
 # compute how far the maximum of several noisy figures lies above each).
 #

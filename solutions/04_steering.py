@@ -95,7 +95,7 @@ show(fig, f"Pushing along the direction of security moves the choice from {own[0
 minimal_shift = check("4.1", minimal_shift)
 
 # %%
-pairs = W.contrast_pairs("security", 120, seed=2) + W.contrast_pairs("security", 80, seed=3, kind="comparison")
+pairs = W.contrast_pairs("security", 150, seed=3, kind="comparison")
 texts = [p.positive for p in pairs] + [p.negative for p in pairs]
 y = torch.arange(len(texts)) < len(pairs)
 groups = np.array([p.context_id for p in pairs] * 2)

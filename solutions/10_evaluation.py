@@ -32,7 +32,7 @@ from valuelab.steering.plan import Shift
 from valuelab.values import VALUES
 
 plots.use()
-VALUE = "tradition"
+VALUE = "achievement"
 lm = models.load()
 bench = benches.choose_bench(lm, items=120, seed=0)
 states = chain.Reader(lm, bench, None)

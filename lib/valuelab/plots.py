@@ -63,7 +63,7 @@ def circle(profiles: dict[str, np.ndarray], title: str = "") -> Figure:
         label.set_horizontalalignment("left" if x > 0.3 else "right" if x < -0.3 else "center")
     ax.tick_params(axis="x", pad=4)
     ax.set_title(title, pad=22)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, -0.22), ncols=len(profiles))
+    fig.legend(loc="outside lower center", ncols=min(3, len(profiles)))
     plt.close(fig)
     return fig
 

@@ -168,9 +168,10 @@ def test_the_inputs_of_a_lesson_are_the_modules_it_reaches_and_their_data(tmp_pa
     [
         ("double(2) == 4)", "double(2) == 5)", "DOES NOT HOLD: twice two is four"),
         ("return x / 2", "return x / 4", "✗ 90.2 half of 3 is 1.5, not 0.75"),
+        ("print(double(21))", "import warnings; warnings.warn('too small')", "UserWarning: too small"),
     ],
 )
-def test_a_solution_whose_claim_or_check_fails_is_not_written(built, capsys, old, new, line):
+def test_a_solution_that_warns_or_whose_claim_or_check_fails_is_not_written(built, capsys, old, new, line):
     before = (built / "solutions/00_demo.ipynb").read_bytes()
     rewrite(built, old, new)
     assert build.main([]) == 1

@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-from mistakes.planted import Mistake
 
+from mistakes.planted import Mistake
 from valuelab.probes import Probe
 
 
@@ -29,8 +29,6 @@ def raw_tensor(high, low):
 
 def over_features(high, low):
     return Probe(high.mean(1)[:4] - low.mean(1), 0.1)
-
-
 
 
 def all_together(y, groups, seed=0):
@@ -88,7 +86,9 @@ def groups_only(y, groups, seed=0):
 MISTAKES = {
     "3.1": [
         Mistake("the wrong way round", probe(lambda h, n: -difference(h, n)), "points the other way"),
-        Mistake("unit length", probe(lambda h, n: torch.nn.functional.normalize(difference(h, n), dim=0)), "length one"),
+        Mistake(
+            "unit length", probe(lambda h, n: torch.nn.functional.normalize(difference(h, n), dim=0)), "length one"
+        ),
         Mistake("sums", probe(lambda h, n: h.sum(0) - n.sum(0)), "sums, not means"),
         Mistake("no bias", probe(difference, lambda w, h, n: 0.0), "bias is missing"),
         Mistake("bias sign", probe(difference, lambda w, h, n: -half_way(w, h, n)), "wrong sign"),

@@ -3,8 +3,8 @@
 import math
 
 import torch
-from mistakes.planted import Mistake
 
+from mistakes.planted import Mistake
 from valuelab.steering import shift
 
 
@@ -98,7 +98,9 @@ MISTAKES = {
         Mistake("not divided", closed_form(scale=lambda w: 1.0), "not divided by w·w"),
         Mistake("no bias", closed_form(gap=lambda h, w, b, t: logit(t) - h @ w), "the bias is missing"),
         Mistake("probability for logit", closed_form(gap=lambda h, w, b, t: t - (h @ w + b)), "compare logits"),
-        Mistake("gap in probability", closed_form(gap=lambda h, w, b, t: t - torch.sigmoid(h @ w + b)), "gap in probability"),
+        Mistake(
+            "gap in probability", closed_form(gap=lambda h, w, b, t: t - torch.sigmoid(h @ w + b)), "gap in probability"
+        ),
         Mistake("other sides forgotten", always_up, "is not handled"),
         Mistake("dtype lost", float32_out, "dtype of h was not kept"),
         Mistake("one number a state", one_number, "one shift for each state"),

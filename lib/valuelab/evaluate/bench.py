@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ import torch
 from valuelab import models
 from valuelab import world as W
 from valuelab.data import pairs as contrast
-from valuelab.evaluate import metrics
+from valuelab.evaluate import metrics, planted
 from valuelab.evaluate.files import ReportError
 from valuelab.models import LM
 from valuelab.values import VALUES
@@ -132,6 +131,7 @@ class PlantedBench:
         self.lm, self.seed, self.items = lm, seed, items or 200
         self.facts = W.facts(100, seed + 1)
         self.made: dict[tuple[str, str], list[W.Situation]] = {}
+        self.vectors: torch.Tensor | None = None
 
     def training(self, value: str, pairs: int = 120) -> Training:
         """Statements for and against, and comparisons in which only the order of words tells."""
@@ -144,6 +144,12 @@ class PlantedBench:
         things = np.repeat([p.context_id.split("|")[1] for p in made], 2)
         head = models.chat(self.lm, self.opening) + " "
         return Training(texts, np.tile([True, False], len(made)), things, [head] * len(texts))
+
+    def directions(self) -> torch.Tensor:
+        """Mean differences of all values and layers (10, layers, d_model), read at "I would"."""
+        if self.vectors is None:
+            self.vectors = planted.mean_difference_vectors(self.lm, seed=self.seed)
+        return self.vectors
 
     def situations(self, value: str, part: str) -> list[W.Situation]:
         """Situations to "choose" by, or to "report" on."""

@@ -87,8 +87,12 @@ class Reader:
     def difference(self, value: str, layer: int) -> Tensor:
         """Mean difference of a value minus its average over the values, (d_model,).
 
-        What all values share is the polarity of the wording, which is not a value.
+        What all values share is the polarity of the wording, which is not a value. A bench that can ask
+        the same question of speakers who differ in the value reads it where the choice is made
+        (`directions`); otherwise it is read at the end of the training texts.
         """
+        if hasattr(self.bench, "directions"):
+            return self.bench.directions()[VALUES.index(value), layer]
         every = {u: self(u) for u in VALUES}
         rows = {u: s[layer][t.y].mean(0) - s[layer][~t.y].mean(0) for u, (t, s) in every.items()}
         return rows[value] - torch.stack(list(rows.values())).mean(0)

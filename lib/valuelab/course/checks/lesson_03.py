@@ -24,11 +24,15 @@ def mean_difference(f):
         w = torch.stack([row for row in high]).sum(0) / 7 - torch.stack([row for row in low]).sum(0) / 4
         got = probe.weight
         if got.shape != w.shape:
-            raise Refused(f"the weight has shape {tuple(got.shape)}, wanted (5,): take the mean over sentences, dimension 0")
+            raise Refused(
+                f"the weight has shape {tuple(got.shape)}, wanted (5,): take the mean over sentences, dimension 0"
+            )
         if torch.allclose(got, -w, atol=1e-5):
             raise Refused("the direction points the other way: from the negative mean to the positive one")
         if torch.allclose(got, w / w.norm(), atol=1e-5):
-            raise Refused("the weight was scaled to length one; keep the difference itself, its length is part of the probe")
+            raise Refused(
+                "the weight was scaled to length one; keep the difference itself, its length is part of the probe"
+            )
         if torch.allclose(got, high.sum(0) - low.sum(0), atol=1e-4):
             raise Refused("these are sums, not means: with 7 and 4 sentences they are not the same thing")
         if not torch.allclose(got, w, atol=1e-5):

@@ -67,7 +67,10 @@ def minimal_shift(f):
     for side, gap in (("at most", missing.clamp(max=0)), ("exactly", missing)):
         got = _tensor(f(h, w, b, 0.3, side), h)
         if not _same(got, gap[..., None] * w / (w @ w)):
-            raise Refused(f"side={side!r} is not handled: " + ("only high states move, downwards" if side == "at most" else "every state moves onto the target"))
+            raise Refused(
+                f"side={side!r} is not handled: "
+                + ("only high states move, downwards" if side == "at most" else "every state moves onto the target")
+            )
     half = h.to(torch.float16)
     if f(half, w.to(torch.float16), b, 0.9).dtype != torch.float16:
         raise Refused("the dtype of h was not kept: compute in float32 or wider, return in the dtype of h")
@@ -80,7 +83,11 @@ def sequential_shift(f):
         h = torch.randn(9, 6, generator=g, dtype=torch.float64)
         common = torch.randn(6, generator=g, dtype=torch.float64)
         W = common + 0.6 * torch.randn(3, 6, generator=g, dtype=torch.float64)
-        b, target, side = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64), [0.8, 0.3, 0.9], ["at least", "at most", "at least"]
+        b, target, side = (
+            torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64),
+            [0.8, 0.3, 0.9],
+            ["at least", "at most", "at least"],
+        )
 
         def one(x, k):
             gap = math.log(target[k] / (1 - target[k])) - (x @ W[k] + b[k])  # noqa: B023
@@ -100,14 +107,18 @@ def sequential_shift(f):
         if _same(got, sweep(range(3))):
             raise Refused("this is the final state; subtract h to return the total shift")
         if _same(got, sum(one(h, k) for k in range(3))):
-            raise Refused("every shift was measured on the original state; measure each on what the ones before have left")
+            raise Refused(
+                "every shift was measured on the original state; measure each on what the ones before have left"
+            )
         if _same(got, sweep([2, 1, 0]) - h):
             raise Refused("the values were taken in reverse order")
         if _same(got, one(sweep([0, 1]), 2)):
             raise Refused("only the last value's shift came back: return the sum of all")
         if _same(got, sweep([0]) - h):
             raise Refused("only the first value was applied: the return stands inside the loop")
-        if _same(got, shift.joint_shift(h, W, b, target, side)) or _same(got, shift.joint_shift(h, W, b, target, side, ridge=0.0)):
+        if _same(got, shift.joint_shift(h, W, b, target, side)) or _same(
+            got, shift.joint_shift(h, W, b, target, side, ridge=0.0)
+        ):
             raise Refused("this is the joint solution; here one value comes after the other, in a single sweep")
         raise Refused("the total shift is not that of one sweep, in the order given, each with its own side")
     h, W, b = torch.zeros(2, 3), torch.eye(3), torch.zeros(3)

@@ -1,0 +1,49 @@
+"""The shipped model against what was planted. Every figure, with five seeds, is in benchmarks/world.py's card."""
+
+import json
+
+import numpy as np
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from valuelab import models
+from valuelab.evaluate import planted
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return models.load()
+
+
+def test_it_is_small_and_plain_transformers_load_it():
+    assert (models.EMBEDDED / "model.safetensors").stat().st_size <= 12e6
+    model = AutoModelForCausalLM.from_pretrained(models.EMBEDDED)
+    tokenizer = AutoTokenizer.from_pretrained(models.EMBEDDED)
+    text = "I would lock the gate. Safety matters to me."
+    assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+    assert tokenizer.chat_template and model.config.vocab_size == len(tokenizer)
+
+
+def test_persona_lines_move_every_value_in_both_planted_directions(lm):
+    shifts = planted.persona_shifts(lm, n=24, lines=2)
+    assert shifts["right_sign"] == 20
+    assert shifts["correlation"] >= 0.9
+
+
+def test_a_mean_difference_steers_the_choice_and_a_random_direction_does_not(lm):
+    gain = planted.steering_gain(lm, planted.LAYER, planted.STRENGTH, n=24, seed=1)
+    over_random = np.maximum(*(gain[k][:, 1] - gain[k][:, 2] for k in ("choice", "expressed")))
+    assert (over_random >= 0.15).sum() >= 8
+    assert abs((gain["choice"][:, 2] - gain["choice"][:, 0]).mean()) < 0.05
+
+
+def test_the_card_was_written_from_the_stored_figures():
+    from importlib.util import module_from_spec, spec_from_file_location
+    from pathlib import Path
+
+    path = Path(__file__).parents[2] / "benchmarks" / "world.py"
+    spec = spec_from_file_location("world_benchmark", path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    record = json.loads(module.RESULTS.read_text())
+    assert (models.EMBEDDED / "README.md").read_text() == module.card(record)
