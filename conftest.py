@@ -15,6 +15,10 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("VALUELAB_PROGRESS", os.devnull)
+# Triton reads the first of these once, when it is first imported, so it stands before any import (`make gpu` says 0).
+KERNELS = {"TRITON_INTERPRET": "1", "VALUELAB_KERNELS": "torch"}
+for name, wanted in KERNELS.items():
+    os.environ.setdefault(name, wanted)
 os.environ.pop("VALUELAB_MODEL", None)  # what is tested is the embedded model
 # Notebook kernels and other processes that tests start find this library and the same refusal of the network.
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -45,11 +49,10 @@ def pytest_collectstart(collector):
     start = collector.setup
 
     def setup():
-        chosen = os.environ.pop("TRITON_INTERPRET", None)  # set by the kernels' tests; a lesson chooses for itself
+        kept = {name: os.environ.pop(name) for name in KERNELS if name in os.environ}  # a lesson chooses for itself
         try:
             start()
         finally:
-            if chosen is not None:
-                os.environ["TRITON_INTERPRET"] = chosen
+            os.environ.update(kept)
 
     collector.setup = setup
