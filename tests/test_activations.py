@@ -119,5 +119,6 @@ def test_a_real_model_gives_the_same_batched_as_single():
     lm = models.load(real_folder())
     texts = ["Once upon a time ", "Lily was kind and gave her toy to ", "He ran "]
     a, b = capture(lm, texts), capture(lm, texts, batch_size=1)
-    for layer in a:
-        torch.testing.assert_close(a[layer], b[layer], rtol=1e-5, atol=1e-5)
+    for layer in a:  # these states have entries in the hundreds: compare by their length
+        error = (a[layer] - b[layer]).norm(dim=1) / b[layer].norm(dim=1)
+        assert error.max() < 1e-5 and b[layer].abs().max() > 50
