@@ -35,7 +35,6 @@ def test_a_mean_difference_steers_the_choice_and_a_random_direction_does_not(lm)
     gain = {k: np.mean([r[k] for r in runs], axis=0) for k in runs[0]}
     over_random = np.maximum(*(gain[k][:, 1] - gain[k][:, 2] for k in ("choice", "expressed")))
     assert (over_random >= 0.15).sum() >= 8
-    assert gain["grammatical"][:, 0].mean() - gain["grammatical"][:, 1].mean() <= 0.03
     assert abs((gain["choice"][:, 2] - gain["choice"][:, 0]).mean()) < 0.05
 
 
