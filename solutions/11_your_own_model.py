@@ -1,0 +1,340 @@
+# %% [markdown] minutes=2
+# # 11 · Capstone: your own model
+#
+# {{minutes}} · builds `valuelab.evaluate.capstone`: a plan, its run, its verdict, its card
+#
+# Everything so far ran on a model whose values we planted. Now take one that you did not make. Which one fits your machine?
+
+# %%
+import numpy as np
+
+from valuelab import models, plots
+from valuelab.course import check, claim, quiz, show
+from valuelab.evaluate import capstone
+from valuelab.evaluate.report import measure
+
+plots.use()
+TOKENS = 256
+batches = np.array([1, 4, 16, 64])
+fig, ax = plots.figure(figsize=(7, 3.8))
+for k, shape in enumerate(capstone.WELL_KNOWN):
+    gigabytes = [capstone.memory_needed(shape, int(b), TOKENS) / 1e9 for b in batches]
+    ax.plot(batches, gigabytes, color=plots.COLORS[k % len(plots.COLORS)], marker=plots.MARKERS[k % len(plots.MARKERS)],
+            label=shape.name.split("/")[1])  # fmt: skip
+free = models.free_memory()
+ax.axhline(free / 1e9, color=plots.GREY, linestyle="--", label="free on this machine")
+ax.set(xscale="log", yscale="log", xlabel=f"texts of {TOKENS} tokens at once", ylabel="memory, GB")
+ax.set_xticks(batches, batches)
+ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+show(fig, f"Memory to score texts in half precision, for five well-known models; {free / 1e9:.0f} GB are free here.")
+
+# %% [markdown] minutes=3
+# With one text the weights are all; with many, the logits of a large vocabulary take over.
+#
+# ## What you will be able to do
+#
+# - **choose** a model, a precision and a batch that fit your machine,
+# - **plan** a run before you look: the smallest gain that would matter, the items it takes, the controls,
+# - **decide** by the plan what may be claimed, and what the data leave open,
+# - **write** a card that a stranger can trust.
+#
+# ## What this builds on
+#
+# Lesson 02 (intervals), lesson 04 (steering), lesson 10 (control success, random push, retention, leakage).
+#
+# ## 1 · Choose
+#
+# Three things lie in memory while texts are scored: the weights, the keys and values of every token (the **cache**), and the
+# logits. For $P$ parameters, $L$ blocks, $H$ key-value heads of width $d_h$, vocabulary $V$, $B$ texts of $T$ tokens and $b$
+# bytes a number (2 in half precision):
+#
+# $$M = P\,b \;+\; 2\,L\,H\,d_h\,B\,T\,b \;+\; B\,T\,V\cdot 4$$
+#
+# The download is about $P\,b$ as well. A model marked *gated* asks on its hub page for your consent and then for a token
+# (`hf auth login`); the others need none.
+
+# %%
+header = f"{'model':40s} {'parameters':>11s} {'download':>9s} {'one text':>9s} {'32 texts':>9s}  gated"
+print(header)
+for shape in capstone.WELL_KNOWN:
+    one, many = (capstone.memory_needed(shape, b, TOKENS) / 1e9 for b in (1, 32))
+    print(f"{shape.name:40s} {shape.parameters / 1e9:9.2f} B {2 * shape.parameters / 1e9:6.1f} GB {one:6.1f} GB {many:6.1f} GB"
+          f"  {'yes' if shape.gated else 'no'}")  # fmt: skip
+
+# %% [markdown] minutes=2
+# How long will it take? A token costs about two operations a parameter. This cell measures how many this machine does in a
+# second, and from that the time to read 1000 texts once.
+
+# %% tags=["nbval-ignore-output"]
+import time
+
+import torch
+
+a = torch.randn(1024, 1024)
+for _ in range(3):
+    a @ a
+began = time.perf_counter()
+for _ in range(10):
+    a @ a
+speed = 10 * 2 * 1024**3 / (time.perf_counter() - began)
+for shape in capstone.WELL_KNOWN:
+    print(f"{shape.name:40s} about {2 * shape.parameters * TOKENS * 1000 / speed / 60:7.1f} minutes")
+
+# %% [markdown] minutes=1
+# ### Exercise 11.1: does it fit?
+#
+# Return the bytes of the equation above.
+#
+# What you should see: `✓ 11.1`.
+#
+# <details><summary>Hint 1</summary>Three terms; only the first does not grow with the batch.</details>
+#
+# <details><summary>Hint 2</summary>Keys <em>and</em> values: the cache has a factor 2. Logits are float32 whatever the weights are.</details>
+
+# %% exercise="11.1" function="valuelab.evaluate.capstone.memory_needed" minutes=8 stars=1
+
+# %%
+memory_needed = check("11.1", memory_needed)
+
+# %% [markdown] minutes=1
+# ### Exercise 11.2: the largest batch
+#
+# Powers of two, because they are easy to halve when memory runs out after all. Leave a tenth free. If not even one text fits,
+# say so with a `MemoryError`: an error before the run is cheaper than one in its middle.
+#
+# What you should see: `✓ 11.2`.
+#
+# <details><summary>Hint 1</summary>Ask about one text first, then double while the doubled batch still fits.</details>
+#
+# <details><summary>Hint 2</summary><code>while 2 * batch &lt;= most and memory_needed(shape, 2 * batch, ...) &lt;= 0.9 * free</code></details>
+
+# %% exercise="11.2" function="valuelab.evaluate.capstone.largest_batch" minutes=8 stars=2
+
+# %%
+largest_batch = check("11.2", largest_batch)
+
+# %% [markdown] minutes=5
+# ## 2 · Plan before you look
+#
+# A result that could not have come out otherwise is no result. So write down, before any figure is drawn: which value, which
+# method, **the smallest gain that would matter**, the largest loss of ability that would not, and the controls (a random push
+# of equal size comes with every run).
+#
+# Then ask how many items that takes. Scores are 0 or 1; two conditions differ on a share $q$ of the items, and a paired
+# difference has a variance of at most $q$. With $n$ independent items, a true gain is likely (with probability *power*) to end in
+# an interval above zero if it is at least
+#
+# $$g = (z_{0.975} + z_{\text{power}})\,\sqrt{q / n}$$
+#
+# Source: the usual sample-size formula for paired data; see arXiv 2411.00640 for evaluations.
+#
+# ### Exercise 11.3: what can n items show?
+#
+# **Predict first.** Four times the items: how much smaller is the gain that can be seen?
+#
+# What you should see: `✓ 11.3`, and a curve that falls with the square root.
+#
+# <details><summary>Hint 1</summary><code>stats.norm.ppf(p)</code> is the point below which the share p of a normal distribution lies.</details>
+#
+# <details><summary>Hint 2</summary>The interval has two sides: its z is that of 0.5 + level / 2. Power has one side.</details>
+
+# %% exercise="11.3" function="valuelab.evaluate.capstone.detectable_gain" minutes=8 stars=2
+
+# %%
+detectable_gain = check("11.3", detectable_gain)
+
+
+# %%
+def draw(disagreement=0.4):
+    """The gain that can be seen, by the number of items."""
+    n = np.array([25, 50, 100, 200, 400, 800])
+    fig = plots.curves(n, {f"{p:.0%} power": [100 * detectable_gain(int(k), disagreement, p) for k in n] for p in (0.8, 0.95)},
+                       xlabel="items", ylabel="smallest gain likely to be seen, points")  # fmt: skip
+    show(fig, f"If the conditions differ on {disagreement:.0%} of the items, 100 items are likely to show a gain of "
+         f"{100 * detectable_gain(100, disagreement):.0f} points, 400 one of {100 * detectable_gain(400, disagreement):.0f}.")  # fmt: skip
+
+
+draw()
+
+# %% tags=["widget"]
+from ipywidgets import interact
+
+interact(draw, disagreement=(0.1, 1.0, 0.1))
+
+# %% [markdown] minutes=3
+# ## 3 · Run
+#
+# The plan stands first in the cell, and the run follows it. `models.load()` takes the embedded model; in front of
+# `make lab`, `VALUELAB_MODEL=Qwen/Qwen2.5-0.5B-Instruct` (or a folder) makes this the model of your choice. The same run as a
+# page: `python -m valuelab report --model <id or folder> --values achievement`.
+
+# %%
+plan = capstone.Plan(value="achievement", method="mean difference", smallest_gain=0.10, margin=0.10)
+ITEMS = 120
+results = measure([plan.value], items=ITEMS)
+found = results["values"][plan.value]
+names = ["unsteered", plan.method, f"random, as {plan.method}"]
+fig, ax = plots.figure(figsize=(6.4, 2.6))
+for row, name in enumerate(names):
+    s = found["conditions"][name]["success"]
+    ax.errorbar(100 * s["estimate"], row, xerr=[[100 * (s["estimate"] - s["low"])], [100 * (s["high"] - s["estimate"])]],
+                color=plots.COLORS[row], marker=plots.MARKERS[row], markersize=9, capsize=4)  # fmt: skip
+ax.set_yticks(range(3), names)
+ax.invert_yaxis()
+ax.set(xlabel=f"items for which the model {results['score']}, %", xlim=(0, 100))
+shares = ", ".join(f"{n} {100 * found['conditions'][n]['success']['estimate']:.0f} %" for n in names)
+show(fig, f"{results['model']['model']}: {shares}; {found['conditions']['unsteered']['items']} items, 95 % intervals.")
+
+# %% [markdown] minutes=4
+# ## 4 · Decide by the plan
+#
+# For each point of the plan the interval of the effect is held against a bar that was fixed before: the whole interval above it,
+# shown; the whole interval below it, refuted; the bar inside the interval, **not decided**. The third answer is the one that
+# is most often left out.
+#
+# ### Exercise 11.4: the verdict
+#
+# `comparison` is one method's part of the report. Return three `Finding`s, in this order: control success (its gain against
+# `plan.smallest_gain`), direction (the advantage over the random push against zero), ability (its change against
+# minus `plan.margin`). `decide` and `read_interval` are there to be used.
+#
+# What you should see: `✓ 11.4`, and below it three lines.
+#
+# <details><summary>Hint 1</summary>The ability may fall a little: its bar is negative.</details>
+#
+# <details><summary>Hint 2</summary><code>Finding(name, decide(interval, bar), interval)</code>, three times.</details>
+
+# %% exercise="11.4" function="valuelab.evaluate.capstone.verdict" minutes=10 stars=2
+
+# %%
+verdict = check("11.4", verdict)
+
+# %%
+lines = verdict(found["comparisons"][plan.method], plan)
+fig, ax = plots.figure(figsize=(6.4, 2.6))
+for row, (line, bar) in enumerate(zip(lines, (plan.smallest_gain, 0.0, -plan.margin), strict=True)):
+    i = line.interval
+    ax.errorbar(100 * i.estimate, row, xerr=[[100 * (i.estimate - i.low)], [100 * (i.high - i.estimate)]], capsize=4,
+                color=plots.COLORS[row], marker=plots.MARKERS[row], markersize=9)  # fmt: skip
+    ax.plot([100 * bar] * 2, [row - 0.3, row + 0.3], color=plots.GREY, linestyle="--")
+ax.set_yticks(range(3), [line.name for line in lines])
+ax.invert_yaxis()
+ax.set(xlabel="points; dashed: the bar of the plan")
+show(fig, "; ".join(f"{line.name}: {capstone.SAID[line.holds]}" for line in lines) + ".")
+
+# %% [markdown] minutes=3
+# Nine other values were measured too. With nine tests at 5 % one of them is more likely than not to "move" in four runs of ten by
+# chance alone: $1 - 0.95^9 \approx 0.37$. Holm's correction (lesson 10) is in the report's `holm_p`.
+#
+# ### Exercise 11.5: side effects
+#
+# Return the names of the other values whose corrected p lies below `alpha`, largest effect first.
+#
+# What you should see: `✓ 11.5`.
+#
+# <details><summary>Hint 1</summary>An effect of −0.3 is larger than one of 0.1.</details>
+#
+# <details><summary>Hint 2</summary><code>sorted(..., key=lambda u: -abs(...))</code></details>
+
+# %% exercise="11.5" function="valuelab.evaluate.capstone.side_effects" minutes=6 stars=1
+
+# %%
+side_effects = check("11.5", side_effects)
+
+# %%
+from IPython.display import Markdown, display
+
+display(Markdown(capstone.model_card(results, plan)))
+
+# %% [markdown] minutes=3
+# ## A control that must fail
+#
+# The random push goes through the same plan: same size, same items, same bars. If it passed, the plan would be worthless. And a
+# plan with fewer items should leave the question open rather than answer it.
+
+# %%
+random_gain = capstone.read_interval(found["comparisons"][plan.method]["random_gain"])
+passed = capstone.decide(random_gain, plan.smallest_gain)
+few = capstone.detectable_gain(8, 0.5)
+fig, ax = plots.figure(figsize=(6.4, 1.9))
+for row, i in enumerate((lines[0].interval, random_gain)):
+    ax.errorbar(100 * i.estimate, row, xerr=[[100 * (i.estimate - i.low)], [100 * (i.high - i.estimate)]], capsize=4,
+                color=plots.COLORS[row], marker=plots.MARKERS[row], markersize=9)  # fmt: skip
+ax.axvline(100 * plan.smallest_gain, color=plots.GREY, linestyle="--")
+ax.set_yticks([0, 1], [plan.method, "random push"])
+ax.invert_yaxis()
+ax.set(xlabel="gain, points", ylim=(1.5, -0.5))
+show(fig, f"The random push gains {100 * random_gain.estimate:+.0f} points [{100 * random_gain.low:.0f}, {100 * random_gain.high:.0f}]. "
+     f"Eight items could show no gain below {100 * few:.0f} points.")  # fmt: skip
+
+# %% [markdown] minutes=1
+# ## What we may claim
+
+# %%
+claim("the direction does more than a random push of its size", lines[1].holds is True)
+claim("the random push does not pass the plan's bar", passed is not True)
+claim("half of a text's memory in a batch of 64 is logits, for the smallest of the five models",
+      64 * TOKENS * capstone.WELL_KNOWN[0].vocabulary * 4 > 0.5 * capstone.memory_needed(capstone.WELL_KNOWN[0], 64, TOKENS))  # fmt: skip
+
+# %% [markdown] minutes=15
+# ## Defend it
+#
+# Five questions that a reviewer will ask. Write an answer to each, in two sentences, beside your card.
+#
+# 1. Which number would have made you give up the claim, and where is it written that you chose it before?
+# 2. What does your score reward that is not the value?
+# 3. Which prompt in use differs most from those that you measured on?
+# 4. Who is harmed if the ability figure is five points too kind?
+# 5. What would you have to repeat, and how often, to speak of the method and not of this one run?
+#
+# ## Questions
+
+# %%
+quiz(
+    "The gain is 12 points with an interval from 4 to 20; the plan asked for 10. What do you report?",
+    [
+        ("Shown: 12 is more than 10", False, "The estimate is above the bar, the interval is not: 5 points are as compatible with the data."),
+        ("Not decided: the bar lies inside the interval", True, "More items can decide it. Moving the bar cannot."),
+        ("Refuted: the lower end is below 10", False, "Refuted would be a whole interval below the bar."),
+    ],
+)
+
+# %%
+quiz(
+    "Memory runs out at batch 64 although the weights take a tenth of it. What is the first suspect?",
+    [
+        ("The weights, in a second copy", False, "They do not grow with the batch."),
+        ("The logits: batch times tokens times vocabulary", True, "In float32, and larger than the cache for a large vocabulary."),
+        ("The random directions", False, "A few vectors of the width of the model."),
+    ],
+)
+
+# %%
+quiz(
+    "After the run you notice that another value moved by 30 points, p below 0.001 before correction. May you make it the headline?",
+    [
+        ("Yes, the p-value is tiny", False, "It was chosen after looking, among nine."),
+        ("As a side effect found, corrected for nine tests, and as the plan of the next run", True, "What was not planned is a finding to test, not one that was tested."),
+        ("No, what was not planned must not be mentioned", False, "Leaving it out would hide a side effect from whoever uses the model."),
+    ],
+)
+
+# %% [markdown] minutes=1
+# ## Limits
+#
+# Memory is counted for scoring texts; training takes three to four times the weights more. The score of a real model is a
+# log-probability over contrast pairs: what it finds likely, not what it would do. One run is one model, one seed, one plan.
+#
+# ## Links
+#
+# - Model cards: [arXiv 1810.03993](https://arxiv.org/abs/1810.03993)
+# - Error bars for evaluations: [arXiv 2411.00640](https://arxiv.org/abs/2411.00640)
+# - ConVA: [arXiv 2507.11316](https://arxiv.org/abs/2507.11316)
+
+# %% [markdown] tags=["instructor"]
+# **For marks.** The card and the five answers, 20 points each: plan fixed before the run (its commit is older than the
+# report's), controls present, verdict follows from the plan, limits named, answers specific to the model chosen.
+#
+# **Misconceptions.** "Not decided" is a failure of the student; a plan may be tightened after the run.
+#
+# **To cut.** 90 minutes: not given. One day: 11.1, 11.4 and the card. Semester: all, in groups of two, one model each.
