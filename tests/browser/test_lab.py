@@ -10,12 +10,12 @@ from . import lab
 from .conftest import ROOT
 
 LESSONS = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
-WRONG = '''def without_order(there, back):
+WRONG = """def without_order(there, back):
     return (there + back) / 2
-'''
-RIGHT = '''def without_order(there, back):
+"""
+RIGHT = """def without_order(there, back):
     return (there + 1 - back) / 2
-'''
+"""
 
 
 @pytest.fixture
@@ -90,7 +90,9 @@ def test_the_table_of_contents_leads_to_a_heading(first):
     lab.click(first, lab.see(first, '.lm-TabBar-tab[data-id="table-of-contents"]'))
 
     def entry():
-        return [e for e in lab.all_of(first, ".jp-tocItem-content") if e.get_attribute("textContent").strip() == "Limits"]
+        return [
+            e for e in lab.all_of(first, ".jp-tocItem-content") if e.get_attribute("textContent").strip() == "Limits"
+        ]
 
     lab.click(first, lab.wait(entry, 30, "'Limits' in the table of contents")[0])
 

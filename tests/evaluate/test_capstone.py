@@ -60,5 +60,14 @@ def test_what_does_not_fit_says_what_would():
 
 
 def test_a_missing_bound_is_infinite_and_decides_nothing():
-    stored = {"estimate": 0.2, "low": None, "high": None, "se": None, "n": 1, "clusters": 1, "p": None, "outcome": "one"}
+    stored = {
+        "estimate": 0.2,
+        "low": None,
+        "high": None,
+        "se": None,
+        "n": 1,
+        "clusters": 1,
+        "p": None,
+        "outcome": "one",
+    }
     assert c.decide(c.read_interval(stored), 0.1) is None

@@ -35,8 +35,10 @@ def batch_with(step=2, reserve=0.9, limit=True, too_far=False, refuse=True, pass
         if refuse and c.memory_needed(shape, 1, tokens, b) > reserve * free:
             raise MemoryError("does not fit")
         batch = 1
-        while (not limit or step * batch <= most) and step * batch < 10**6 and (
-            c.memory_needed(shape, (1 if too_far else step) * batch, tokens, b) <= reserve * free
+        while (
+            (not limit or step * batch <= most)
+            and step * batch < 10**6
+            and (c.memory_needed(shape, (1 if too_far else step) * batch, tokens, b) <= reserve * free)
         ):
             batch = batch + 1 if step == 1 else step * batch
         return batch
@@ -69,7 +71,9 @@ def level_ignored(n, disagreement, power=0.8, level=0.95):
     return c.detectable_gain(n, disagreement, power)
 
 
-def verdict_with(change_plan=lambda p: p, judge=None, keys=("gain", "advantage", "ability_change"), sign=-1.0, advantage_bar=None):
+def verdict_with(
+    change_plan=lambda p: p, judge=None, keys=("gain", "advantage", "ability_change"), sign=-1.0, advantage_bar=None
+):
     def answer(comparison, plan):
         plan = change_plan(plan)
         bars = (plan.smallest_gain, plan.smallest_gain if advantage_bar else 0.0, sign * plan.margin)
@@ -118,38 +122,81 @@ MISTAKES = {
         Mistake("never refuses", batch_with(refuse=False), "raise MemoryError before the run"),
         Mistake("always half precision", batch_with(pass_on=False), "bytes_each was not passed on"),
         Mistake("any number", counted_up, "is no power of two"),
-        Mistake("too careful", lambda shape, tokens, free, bytes_each=2, most=256: max(
-            1, c.largest_batch(shape, tokens, free, bytes_each, most) // 2), "a batch twice as large still fits"),
+        Mistake(
+            "too careful",
+            lambda shape, tokens, free, bytes_each=2, most=256: max(
+                1, c.largest_batch(shape, tokens, free, bytes_each, most) // 2
+            ),
+            "a batch twice as large still fits",
+        ),
     ],
     "11.3": [
-        Mistake("one-sided interval", gain_with(lambda n, q, two, one, p: (one + p) * math.sqrt(q / n)), "the interval has two sides"),
+        Mistake(
+            "one-sided interval",
+            gain_with(lambda n, q, two, one, p: (one + p) * math.sqrt(q / n)),
+            "the interval has two sides",
+        ),
         Mistake("no power", gain_with(lambda n, q, two, one, p: two * math.sqrt(q / n)), "the power is missing"),
-        Mistake("root of n alone", gain_with(lambda n, q, two, one, p: (two + p) * q / math.sqrt(n)), "covers the disagreement too"),
+        Mistake(
+            "root of n alone",
+            gain_with(lambda n, q, two, one, p: (two + p) * q / math.sqrt(n)),
+            "covers the disagreement too",
+        ),
         Mistake("no root", gain_with(lambda n, q, two, one, p: (two + p) ** 2 * q / n), "the square of the gain"),
-        Mistake("no disagreement", gain_with(lambda n, q, two, one, p: (two + p) / math.sqrt(n)), "the disagreement is missing"),
-        Mistake("variance of a share", gain_with(lambda n, q, two, one, p: (two + p) * math.sqrt(q * (1 - q) / n)), "the variance of one share"),
-        Mistake("no items", gain_with(lambda n, q, two, one, p: (two + p) * math.sqrt(q)), "the number of items is missing"),
+        Mistake(
+            "no disagreement",
+            gain_with(lambda n, q, two, one, p: (two + p) / math.sqrt(n)),
+            "the disagreement is missing",
+        ),
+        Mistake(
+            "variance of a share",
+            gain_with(lambda n, q, two, one, p: (two + p) * math.sqrt(q * (1 - q) / n)),
+            "the variance of one share",
+        ),
+        Mistake(
+            "no items", gain_with(lambda n, q, two, one, p: (two + p) * math.sqrt(q)), "the number of items is missing"
+        ),
         Mistake("level ignored", level_ignored, "`level` is not used"),
         Mistake("bad input passes", unchecked, "was not refused"),
     ],
     "11.4": [
-        Mistake("estimates decide", verdict_with(judge=lambda i, bar: i.estimate > bar), "the estimate was held against the bar"),
-        Mistake("gain against zero", verdict_with(change_plan=lambda p: replace(p, smallest_gain=0.0)), "the gain was held against zero"),
+        Mistake(
+            "estimates decide",
+            verdict_with(judge=lambda i, bar: i.estimate > bar),
+            "the estimate was held against the bar",
+        ),
+        Mistake(
+            "gain against zero",
+            verdict_with(change_plan=lambda p: replace(p, smallest_gain=0.0)),
+            "the gain was held against zero",
+        ),
         Mistake("margin with the wrong sign", verdict_with(sign=1.0), "a loss is negative"),
-        Mistake("direction against the bar of the gain", verdict_with(advantage_bar=True), "anything above zero counts"),
-        Mistake("undecided is refuted", verdict_with(judge=lambda i, bar: i.low > bar), "an undecided point came back as refuted"),
-        Mistake("random gain read", verdict_with(keys=("gain", "random_gain", "ability_change")), "read from random_gain"),
+        Mistake(
+            "direction against the bar of the gain", verdict_with(advantage_bar=True), "anything above zero counts"
+        ),
+        Mistake(
+            "undecided is refuted",
+            verdict_with(judge=lambda i, bar: i.low > bar),
+            "an undecided point came back as refuted",
+        ),
+        Mistake(
+            "random gain read", verdict_with(keys=("gain", "random_gain", "ability_change")), "read from random_gain"
+        ),
         Mistake("other order", other_order, "in this order"),
         Mistake("one finding", only_one, "three Findings were wanted"),
     ],
     "11.5": [
         Mistake("the target stays in", moved_with(drop_target=False), "itself is no side effect"),
-        Mistake("signed order", moved_with(key=lambda row, u: -row["effects"][u]["estimate"]), "sorted by the signed effect"),
-        Mistake("ascending", moved_with(key=lambda row, u: abs(row["effects"][u]["estimate"])), "smallest effect first"),
+        Mistake(
+            "signed order", moved_with(key=lambda row, u: -row["effects"][u]["estimate"]), "sorted by the signed effect"
+        ),
+        Mistake(
+            "ascending", moved_with(key=lambda row, u: abs(row["effects"][u]["estimate"])), "smallest effect first"
+        ),
         Mistake("by p", moved_with(key=lambda row, u: row["holm_p"][u]), "sorted by p"),
         Mistake("large p kept", moved_with(keep=lambda p, a: p >= a), "these are the values that did not move"),
         Mistake("no test", moved_with(keep=lambda p, a: True), "all other values came back"),
         Mistake("alpha fixed", moved_with(keep=lambda p, a: p < 0.05), "`alpha` is not used"),
         Mistake("pairs, not names", moved_with(names=False), "names were wanted"),
     ],
-}  # fmt: skip
+}

@@ -57,7 +57,9 @@ def shape_of(lm: Any) -> Shape:
 def memory_needed(shape: Shape, batch: int, tokens: int, bytes_each: int = 2) -> int:
     """Bytes to score `batch` texts of `tokens` tokens: weights, key-value cache and logits.
 
-        parameters · bytes  +  2 · layers · kv_heads · head_dim · batch · tokens · bytes  +  batch · tokens · vocabulary · 4
+        parameters · bytes
+        + 2 · layers · kv_heads · head_dim · batch · tokens · bytes
+        + batch · tokens · vocabulary · 4
 
     The 2 stands for keys and values. Logits are held in float32, hence 4. What a block holds while it
     computes is small beside these and left out.
@@ -153,7 +155,7 @@ def verdict(comparison: Mapping[str, Any], plan: Plan) -> list[Finding]:
 
 
 def read_interval(stored: Mapping[str, Any]) -> Interval:
-    """An interval from a report, which may say more of it than an `Interval` holds; a missing bound is an infinite one."""
+    """An interval from a report, which may say more than an `Interval` holds; a missing bound is an infinite one."""
     bound = {"low": -math.inf, "high": math.inf, "se": math.inf}
     known = {f.name: stored[f.name] for f in fields(Interval) if f.name in stored}
     return Interval(**{k: bound.get(k) if v is None else v for k, v in known.items()})

@@ -57,7 +57,9 @@ def largest_batch(f):
             if got == wanted:
                 continue
             if got == 2 * wanted:
-                raise Refused("the batch came back one doubling too large: it no longer fits; ask about the doubled batch first")
+                raise Refused(
+                    "the batch came back one doubling too large: it no longer fits; ask about the doubled batch first"
+                )
             if got == wanted / 2:
                 raise Refused("a batch twice as large still fits (exactly nine tenths counts as fitting)")
             if got != 2 ** round(math.log2(max(got, 1))):
@@ -89,17 +91,25 @@ def detectable_gain(f):
             continue
         likely = (
             ((z[0.95] + z[power]) * root, "the interval has two sides: its z is that of 0.5 + level / 2"),
-            (z[0.975] * root, "the power is missing: a gain as long as half the interval is seen only half of the time"),
+            (
+                z[0.975] * root,
+                "the power is missing: a gain as long as half the interval is seen only half of the time",
+            ),
             ((z[0.975] + z[power]) * q / math.sqrt(n), "the square root covers the disagreement too: sqrt(q / n)"),
             ((z[0.975] + z[power]) ** 2 * q / n, "this is the square of the gain"),
             ((z[0.975] + z[power]) / math.sqrt(n), "the disagreement is missing"),
-            ((z[0.975] + z[power]) * math.sqrt(q * (1 - q) / n), "q(1 − q) is the variance of one share; a paired difference of 0/1 scores has at most q"),
+            (
+                (z[0.975] + z[power]) * math.sqrt(q * (1 - q) / n),
+                "q(1 − q) is the variance of one share; a paired difference of 0/1 scores has at most q",
+            ),
             ((z[0.975] + z[power]) * math.sqrt(q), "the number of items is missing"),
         )
         for wrong, message in likely:
             if math.isclose(got, wrong, rel_tol=1e-6):
                 raise Refused(message)
-        raise Refused(f"{got:.4f} came back, {(z[0.975] + z[power]) * root:.4f} was wanted for n={n}, q={q}, power={power}")
+        raise Refused(
+            f"{got:.4f} came back, {(z[0.975] + z[power]) * root:.4f} was wanted for n={n}, q={q}, power={power}"
+        )
     if math.isclose(f(100, 0.4, 0.8, 0.9), f(100, 0.4, 0.8, 0.95)):
         raise Refused("`level` is not used")
     for bad in ((0, 0.4), (10, 1.4)):
@@ -112,7 +122,16 @@ def detectable_gain(f):
 
 
 def _stored(estimate, low, high):
-    return {"estimate": estimate, "low": low, "high": high, "se": 0.01, "n": 50, "clusters": 50, "p": None, "outcome": "ok"}
+    return {
+        "estimate": estimate,
+        "low": low,
+        "high": high,
+        "se": 0.01,
+        "n": 50,
+        "clusters": 50,
+        "p": None,
+        "outcome": "ok",
+    }
 
 
 def _comparison(gain, advantage, ability):
@@ -127,7 +146,11 @@ def verdict(f):
         (((0.3, 0.2, 0.4), (0.25, 0.1, 0.4), (-0.01, -0.04, 0.02)), c.Plan("power", "x"), [True, True, True]),
         (((0.12, 0.04, 0.2), (0.1, -0.02, 0.22), (-0.03, -0.08, 0.02)), c.Plan("power", "x"), [None, None, None]),
         (((0.03, 0.01, 0.05), (-0.1, -0.2, -0.05), (-0.2, -0.3, -0.1)), c.Plan("power", "x"), [False, False, False]),
-        (((0.3, 0.2, 0.4), (0.02, 0.01, 0.03), (-0.1, -0.15, -0.06)), c.Plan("power", "x", 0.25, 0.2), [None, True, True]),
+        (
+            ((0.3, 0.2, 0.4), (0.02, 0.01, 0.03), (-0.1, -0.15, -0.06)),
+            c.Plan("power", "x", 0.25, 0.2),
+            [None, True, True],
+        ),
     )
     for numbers, plan, wanted in cases:
         comparison = _comparison(*numbers)
@@ -138,26 +161,39 @@ def verdict(f):
         if len(got) != 3 or not all(isinstance(x, c.Finding) for x in got):
             raise Refused("three Findings were wanted: control success, direction, ability")
         if [x.name for x in got] != ["control success", "direction", "ability"]:
-            raise Refused(f"the names came back as {[x.name for x in got]}; wanted control success, direction, ability, in this order")
+            raise Refused(
+                f"the names are {[x.name for x in got]}; wanted control success, direction, ability, in this order"
+            )
         intervals = [c.read_interval(comparison[k]) for k in ("gain", "advantage", "ability_change")]
         held = [x.holds for x in got]
         if held == wanted and [x.interval for x in got] == intervals:
             continue
         if [x.interval for x in got][1:2] == [c.read_interval(comparison["random_gain"])]:
-            raise Refused("the direction was read from random_gain, which is what the random push gained; wanted `advantage`")
+            raise Refused(
+                "the direction was read from random_gain, which is what the random push gained; wanted `advantage`"
+            )
         bars = (plan.smallest_gain, 0.0, -plan.margin)
         if held == [i.estimate > b for i, b in zip(intervals, bars, strict=True)]:
             raise Refused("the estimate was held against the bar; the whole interval has to lie on one side of it")
         if held == [c.decide(i, b) for i, b in zip(intervals, (0.0, 0.0, -plan.margin), strict=True)]:
             raise Refused("the gain was held against zero; the plan asks for plan.smallest_gain")
         if held == [c.decide(i, b) for i, b in zip(intervals, (plan.smallest_gain, 0.0, plan.margin), strict=True)]:
-            raise Refused("the ability was held against plus the margin; a loss is negative, its bar is minus the margin")
-        if held == [c.decide(i, b) for i, b in zip(intervals, (plan.smallest_gain, plan.smallest_gain, -plan.margin), strict=True)]:
-            raise Refused("the advantage was held against plan.smallest_gain; for the direction anything above zero counts")
+            raise Refused(
+                "the ability was held against plus the margin; a loss is negative, its bar is minus the margin"
+            )
+        if held == [
+            c.decide(i, b)
+            for i, b in zip(intervals, (plan.smallest_gain, plan.smallest_gain, -plan.margin), strict=True)
+        ]:
+            raise Refused(
+                "the advantage was held against plan.smallest_gain; for the direction anything above zero counts"
+            )
         if held == [bool(x) for x in wanted]:
             raise Refused("an undecided point came back as refuted: None says that the bar lies inside the interval")
         if held == wanted:
-            raise Refused("the verdicts are right, the intervals beside them are not those of gain, advantage and ability_change")
+            raise Refused(
+                "the verdicts are right, the intervals beside them are not those of gain, advantage and ability_change"
+            )
         raise Refused(f"{held} came back for {numbers}, {wanted} was wanted")
 
 
@@ -165,7 +201,8 @@ def verdict(f):
 def side_effects(f):
     effects = {"power": 0.4, "security": -0.3, "tradition": 0.1, "hedonism": 0.2, "conformity": -0.05}
     row = {"effects": {u: _stored(e, e - 0.1, e + 0.1) for u, e in effects.items()},
-           "holm_p": {"power": 0.0, "security": 0.001, "tradition": 0.049, "hedonism": 0.2, "conformity": 0.03}}  # fmt: skip
+           "holm_p": {"power": 0.0, "security": 0.001, "tradition": 0.049, "hedonism": 0.2, "conformity": 0.03},
+           }  # fmt: skip
     for alpha, wanted in ((0.05, ["security", "tradition", "conformity"]), (0.01, ["security"])):
         got = f(row, "power", alpha)
         if got is None:
