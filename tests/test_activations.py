@@ -1,11 +1,28 @@
 """Claims about valuelab.activations."""
 
+import json
+import os
+import subprocess
+import sys
+import weakref
+
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, N_LAYERS, TEXTS, real_folder, tiny_lm
+from tiny_models import ARCHITECTURES, N_LAYERS, TEXTS, real_folder, tiny_lm, word_tokenizer
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from valuelab import models
-from valuelab.activations import EMBEDDING, capture
+from valuelab import activations, models
+from valuelab.activations import (
+    EMBEDDING,
+    CaptureError,
+    capture,
+    capture_to_disk,
+    captured_shards,
+    load_captured,
+)
+from valuelab.models import LM
 
 EVERY = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
@@ -122,3 +139,177 @@ def test_a_real_model_gives_the_same_batched_as_single():
     for layer in a:  # these states have entries in the hundreds: compare by their length
         error = (a[layer] - b[layer]).norm(dim=1) / b[layer].norm(dim=1)
         assert error.max() < 1e-5 and b[layer].abs().max() > 50
+
+
+# ------------------------------------------------------------------------------ to disk
+
+
+def many(n=23):
+    return [TEXTS[k % 5] if k % 2 else f"{TEXTS[k % 5]} {'help ' * (k % 7)}".strip() for k in range(n)]
+
+
+@pytest.mark.parametrize("position", ["last", "mean", "every", -2])
+def test_shards_on_disk_hold_what_memory_would(tmp_path, position):
+    lm, texts = tiny_lm("llama"), [t for t in many() if len(t.split()) > 1]
+    prompts = ["we keep"] * len(texts)
+    texts = [" " + t for t in texts]
+    capture_to_disk(lm, texts, tmp_path, [0, 2], position, prompts=prompts, shard=4)
+    found = load_captured(tmp_path)
+    wanted = capture(lm, texts, [0, 2], position, prompts=prompts)
+    for layer in (0, 2):
+        for a, b in zip(found[layer], wanted[layer], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    assert list(load_captured(tmp_path, 2)) == [2]
+    assert len(list(captured_shards(tmp_path))) == -(-len(texts) // 4)
+
+
+def test_an_interrupted_capture_goes_on_and_reads_only_what_is_missing(tmp_path, monkeypatch):
+    lm, texts, real, seen = tiny_lm("llama"), many(), activations.capture, []
+
+    def counting(lm, texts, *rest, **options):
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.append(len(texts))
+        return real(lm, texts, *rest, **options)
+
+    monkeypatch.setattr(activations, "capture", counting)
+    with pytest.raises(KeyboardInterrupt):
+        capture_to_disk(lm, texts, tmp_path, [1], shard=4)
+    with pytest.raises(CaptureError, match="3 of 6 shards are missing.*shard-00003.*goes on where"):
+        load_captured(tmp_path)
+    (tmp_path / "shard-00001.safetensors").write_bytes(b"half a file")
+    seen[:] = [0] * 4
+    capture_to_disk(lm, texts, tmp_path, [1], shard=4)
+    assert seen[4:] == [4, 4, 4, 3]  # shard 1, which was damaged, and shards 3 to 5
+    torch.testing.assert_close(load_captured(tmp_path)[1], real(lm, texts, [1])[1])
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_folder_is_never_continued_with_other_states(tmp_path):
+    lm, texts = tiny_lm("llama"), many(6)
+    capture_to_disk(lm, texts, tmp_path, [1], shard=4)
+    for change, what in (
+        (dict(lm=tiny_lm("llama", seed=1)), "model"),
+        (dict(texts=texts[::-1]), "sha256"),
+        (dict(layers=[0]), "layers"),
+        (dict(position="mean"), "position"),
+        (dict(shard=5), "shard"),
+    ):
+        call = dict(lm=lm, texts=texts, folder=tmp_path, layers=[1], shard=4) | change
+        with pytest.raises(CaptureError, match=f"already holds other states .different: {what}"):
+            capture_to_disk(**call)
+    with pytest.raises(CaptureError, match=r"layers \[0\] were not captured; there are \[1\]"):
+        load_captured(tmp_path, 0)
+    with pytest.raises(CaptureError, match="no readable manifest.json"):
+        load_captured(tmp_path / "elsewhere")
+    (tmp_path / "shard-00000.safetensors").write_bytes(b"{}")
+    with pytest.raises(CaptureError, match="shard-00000.safetensors: damaged"):
+        load_captured(tmp_path)
+    with pytest.raises(ValueError, match="must be a name or an index"):
+        capture_to_disk(lm, texts, tmp_path, [1], lambda tokens: 0)
+
+
+def test_half_precision_on_disk_and_an_empty_set(tmp_path):
+    lm = tiny_lm("llama")
+    capture_to_disk(lm, many(5), tmp_path / "a", [1], dtype=torch.bfloat16)
+    found = load_captured(tmp_path / "a")[1]
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), capture(lm, many(5), 1)[1], rtol=1e-2, atol=1e-2)
+    capture_to_disk(lm, [], tmp_path / "b", [1])
+    assert load_captured(tmp_path / "b")[1].shape == (0, 32)
+
+
+PROGRAM = """
+import sys
+import torch
+torch.set_num_threads(1)
+from tiny_models import tiny_lm
+from valuelab.activations import capture_to_disk, process
+import json, pathlib
+texts = json.loads(pathlib.Path(sys.argv[2]).read_text())
+capture_to_disk(tiny_lm("llama"), texts, sys.argv[1], [0, 2], shard=4)
+print("process", *process())
+"""
+
+
+def test_two_processes_under_accelerate_launch_write_the_same_set_as_one(tmp_path):
+    program, listed, two = tmp_path / "program.py", tmp_path / "texts.json", tmp_path / "two"
+    program.write_text(PROGRAM)
+    listed.write_text(json.dumps(many()))
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2",
+              "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no",
+              "--main_process_port=0"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+                   "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}  # fmt: skip
+    done = subprocess.run([*launch, str(program), str(two), str(listed)], env=environment,
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "process 0 2" in done.stdout and "process 1 2" in done.stdout
+    one = capture_to_disk(tiny_lm("llama"), many(), tmp_path / "one", [0, 2], shard=4)
+    names = sorted(p.name for p in one.iterdir())
+    assert names == sorted(p.name for p in two.iterdir()) and len(names) == 7
+    for name in names:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+
+
+# ------------------------------------------------------------------------------- memory
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of storages that operations make and that are still alive, and their peak."""
+
+    def __enter__(self):
+        self.now = self.peak = 0
+        self.known = set()
+        return super().__enter__()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if torch.is_tensor(t)}
+        out = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if torch.is_tensor(tensor):
+                self.count(tensor.untyped_storage(), given)
+        return out
+
+    def count(self, storage, given):
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.known or key in given:
+            return
+        self.known.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self.free, key, size)
+
+    def free(self, key, size):
+        self.known.discard(key)
+        self.now -= size
+
+
+# Two real models of 24 blocks, 1/16 as wide: (architecture, d_model, width of the feed-forward part, vocabulary)
+DEEP = {
+    "pythia-410m": ("gpt_neox", 64, 256, 3144),
+    "qwen2.5-0.5b": ("qwen2", 56, 304, 9496),
+}
+
+
+def deep_lm(name):
+    architecture, d, wide, vocabulary = DEEP[name]
+    config = AutoConfig.for_model(architecture, hidden_size=d, intermediate_size=wide, num_hidden_layers=24,
+                                  num_attention_heads=4, num_key_value_heads=4, vocab_size=vocabulary)  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LM(AutoModelForCausalLM.from_config(config).eval(), word_tokenizer(), name)
+
+
+@pytest.mark.parametrize("name", DEEP)
+@torch.no_grad()
+def test_one_layer_of_24_takes_a_fifth_of_the_memory_of_all_hidden_states(name):
+    lm = deep_lm(name)
+    texts = [" ".join(["help"] * 63)] * 8
+    with Live() as ours:
+        capture(lm, texts, 12, batch_size=8)
+    tokens = torch.tensor(models.encode(lm, texts))
+    with Live() as theirs:
+        lm.model(tokens, output_hidden_states=True, use_cache=False)
+    assert theirs.peak > 25 * tokens.numel() * lm.d_model * 4  # all states at once, and the logits
+    assert ours.peak <= theirs.peak / 5, (ours.peak, theirs.peak)

@@ -1,17 +1,26 @@
 """Read hidden states: chosen layers and token positions only, in batches, without keeping the rest.
 
 Layer `l` is the output of decoder block `l`; layer -1 (`EMBEDDING`) is what enters block 0.
+`capture` keeps them in memory, `capture_to_disk` writes them in shards, with as many processes as
+there are, and goes on where it was stopped.
 """
 
 import contextlib
+import hashlib
+import json
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from valuelab.models import LM, accepts, check_length, encode, join, length_batches, pad
+from valuelab.models import LM, accepts, card, check_length, encode, join, length_batches, pad
 
 EMBEDDING = -1
 Choice = Callable[[list[str]], Any]  # token strings of one text -> index, indices or mask
@@ -76,6 +85,206 @@ def capture(
         layer: torch.stack([s.mean(0) if len(s) > 1 else s[0] for s in rows]) if rows else empty
         for layer, rows in out.items()
     }
+
+
+# ------------------------------------------------------------------------------ to disk
+
+
+class CaptureError(ValueError):
+    """A folder of captured states cannot be used. The message says what is wrong with it."""
+
+
+FORMAT = "valuelab.capture/1"
+
+
+def capture_to_disk(
+    lm: LM,
+    texts: Sequence[str],
+    folder: str | os.PathLike,
+    layers: Iterable[int] | int | None = None,
+    position: str | int = "last",
+    batch_size: int = 32,
+    *,
+    prompts: Sequence[str] | None = None,
+    shard: int = 1024,
+    dtype: torch.dtype = torch.float32,
+    progress: bool = False,
+) -> Path:
+    """Like `capture`, but in shards on disk: more states than memory holds, and safe to interrupt.
+
+    Shard k holds texts k·shard to (k+1)·shard − 1. Each is written under another name first and then
+    moved, so a shard that is there is whole, and a second call reads only what is missing. Under
+    `accelerate launch` or `torchrun` every process takes each w-th shard; the files are the same as
+    from one process.
+
+    Args:
+        lm, texts, layers, position, batch_size, prompts: as for `capture`; a function as position
+            could not be written into the manifest and is refused.
+        folder: made if missing. Holds manifest.json and shard-00000.safetensors onward.
+        shard: texts a shard; that many states of all layers lie in memory at once.
+        dtype: precision on disk.
+
+    Returns:
+        The folder; `load_captured(folder)` gives the states back.
+
+    Raises:
+        CaptureError: the folder holds states of another model, other texts or other settings.
+    """
+    if callable(position):
+        raise ValueError("capture_to_disk: position must be a name or an index, not a function.")
+    if shard < 1:
+        raise ValueError(f"capture_to_disk: shard={shard}; use 1 or more texts a shard.")
+    texts, folder = list(texts), Path(folder)
+    manifest = {
+        "format": FORMAT,
+        "model": card(lm),
+        "layers": check_layers(lm, layers),
+        "position": position,
+        "dtype": str(dtype).removeprefix("torch."),
+        "texts": len(texts),
+        "shard": shard,
+        "sha256": digest(texts, prompts),
+    }
+    claim_folder(folder, manifest)
+    rank, world = process()
+    mine = range(rank, -(-len(texts) // shard), world)
+    for k in tqdm(mine, "shards", disable=not progress, leave=False):
+        path = shard_path(folder, k)
+        if is_whole(path):
+            continue
+        part = slice(k * shard, (k + 1) * shard)
+        heads = None if prompts is None else list(prompts)[part]
+        states = capture(lm, texts[part], manifest["layers"], position, batch_size, prompts=heads)
+        write_whole(path, save(as_tensors(states, dtype)))
+    return folder
+
+
+def load_captured(
+    folder: str | os.PathLike, layers: Iterable[int] | int | None = None
+) -> dict[int, Tensor] | dict[int, list[Tensor]]:
+    """The states of all shards, as `capture` returns them (in the precision on disk).
+
+    Raises:
+        CaptureError: no manifest, missing or damaged shards (named), or layers not captured.
+    """
+    manifest = read_manifest(Path(folder))
+    parts = list(captured_shards(folder, layers))
+    empty = torch.empty(0, manifest["model"]["d_model"])
+    wanted = as_layers(layers, manifest)
+    if manifest["position"] == "every":
+        return {k: [row for part in parts for row in part[k]] for k in wanted}
+    return {k: torch.cat([part[k] for part in parts]) if parts else empty for k in wanted}
+
+
+def captured_shards(
+    folder: str | os.PathLike, layers: Iterable[int] | int | None = None
+) -> Iterator[dict]:
+    """One shard after another, in order: {layer: states}, for sets that do not fit in memory."""
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    wanted = as_layers(layers, manifest)
+    paths = [shard_path(folder, k) for k in range(-(-manifest["texts"] // manifest["shard"]))]
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        raise CaptureError(
+            f"{folder}: {len(missing)} of {len(paths)} shards are missing (first: {missing[0]}); "
+            "call capture_to_disk again with the same texts, it goes on where it stopped."
+        )
+    for path in paths:
+        try:
+            with safe_open(path, "pt") as file:
+                states = {k: file.get_tensor(f"layer {k}") for k in wanted}
+                sizes = file.get_tensor("tokens").tolist() if "tokens" in file.keys() else None  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CaptureError(
+                f"{path}: damaged ({error}); delete it and capture again."
+            ) from error
+        yield states if sizes is None else {k: list(s.split(sizes)) for k, s in states.items()}
+
+
+def process() -> tuple[int, int]:
+    """Number of this process and of all, as accelerate and torchrun tell them; (0, 1) when alone."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def digest(texts: list[str], prompts: Sequence[str] | None) -> str:
+    """Hash of what is read, so that a folder is never continued with other texts."""
+    return hashlib.sha256(json.dumps([texts, prompts and list(prompts)]).encode()).hexdigest()
+
+
+def claim_folder(folder: Path, manifest: dict) -> None:
+    """Write the manifest, or find there the very same one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "manifest.json"
+    if not path.exists():
+        # every process writes the same bytes, so it does not matter which comes last
+        write_whole(path, (json.dumps(manifest, indent=1) + "\n").encode())
+    there = read_manifest(folder)
+    differ = [key for key in manifest if manifest[key] != there.get(key)]
+    if differ:
+        raise CaptureError(
+            f"{folder} already holds other states (different: {', '.join(differ)}); choose another "
+            "folder, or delete this one."
+        )
+
+
+def read_manifest(folder: Path) -> dict:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CaptureError(
+            f"{folder}: no readable manifest.json ({error}); is this a folder of capture_to_disk?"
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CaptureError(f"{folder}: manifest.json is not of the form {FORMAT}.")
+    return manifest
+
+
+def as_layers(layers: Iterable[int] | int | None, manifest: dict) -> list[int]:
+    there = manifest["layers"]
+    if layers is None:
+        return there
+    wanted = [layers] if isinstance(layers, int) else list(layers)
+    absent = [k for k in wanted if k not in there]
+    if absent:
+        raise CaptureError(f"layers {absent} were not captured; there are {there}.")
+    return wanted
+
+
+def shard_path(folder: Path, k: int) -> Path:
+    return folder / f"shard-{k:05d}.safetensors"
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a shard is there and can be opened (its header states the length of the file)."""
+    try:
+        with safe_open(path, "pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False
+
+
+def as_tensors(states: dict, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Tensors of one shard; for "every", rows of all texts end to end, and how many each has."""
+    out = {}
+    for layer, rows in states.items():
+        if isinstance(rows, list):
+            out["tokens"] = torch.tensor([len(r) for r in rows])
+            rows = torch.cat(rows)
+        out[f"layer {layer}"] = rows.to(dtype).contiguous()
+    return out
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside the file first, then move: nobody ever sees half a file."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def check_layers(lm: LM, layers: Iterable[int] | int | None) -> list[int]:

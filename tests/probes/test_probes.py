@@ -71,6 +71,19 @@ def test_lda_logits_are_log_odds_where_clouds_are_gaussian():
     assert (plain.weight - exact).norm() / exact.norm() < 0.1
 
 
+@pytest.mark.parametrize("n", [5, 60, 900])  # fewer and more states than dimensions
+def test_the_shrinkage_of_lda_is_scikit_learn_s(n):
+    from sklearn.covariance import ledoit_wolf
+
+    positive, negative, _, _ = planted(n)
+    centred = torch.cat([positive - positive.mean(0), negative - negative.mean(0)]).double()
+    cov, share = ledoit_wolf(centred.numpy(), assume_centered=True)
+    probe = probes.lda(positive, negative)
+    assert probe.meta["shrinkage"] == pytest.approx(share, rel=1e-6)
+    w = np.linalg.solve(cov, (positive.mean(0) - negative.mean(0)).double().numpy())
+    np.testing.assert_allclose(probe.weight.numpy(), w, rtol=1e-4, atol=1e-5)
+
+
 def test_logistic_folds_the_feature_scale_into_the_weight():
     positive, negative, groups, _ = planted(200)
     scale = torch.logspace(-3, 3, D)

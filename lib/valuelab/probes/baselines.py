@@ -32,6 +32,7 @@ def bag_of_words(
     min_count: int = 2,
     folds: int = 5,
     seed: int = 0,
+    wordings: Any = None,
 ) -> Validation:
     """Held-out accuracy of logistic regression on which words (and runs of n words) occur.
 
@@ -41,6 +42,7 @@ def bag_of_words(
         texts: what the probe's states were read from.
         n: longest run of words counted.
         min_count: texts a run must occur in to be counted.
+        wordings: as for `grouped_accuracy`.
     """
     y, groups = as_labels(y), np.asarray(groups)
     bags = [ngrams(text, n) for text in texts]
@@ -61,7 +63,7 @@ def bag_of_words(
         probe = logistic(X, y[rows], groups[rows], seed=seed)
         return lambda held: probe(table(held)).double().numpy()
 
-    return cross_validate(train, y, groups, folds=folds, seed=seed)
+    return cross_validate(train, y, groups, folds=folds, seed=seed, wordings=wordings)
 
 
 def ngrams(text: str, n: int) -> set[str]:
@@ -71,14 +73,25 @@ def ngrams(text: str, n: int) -> set[str]:
 
 
 def length(
-    texts: Sequence[str], y: Any, groups: Any, *, folds: int = 5, seed: int = 0
+    texts: Sequence[str],
+    y: Any,
+    groups: Any,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    wordings: Any = None,
 ) -> Validation:
     """Held-out accuracy from the number of characters and of words alone."""
     X = torch.tensor([[len(t), len(WORD.findall(t))] for t in texts], dtype=torch.float32)
-    if (X == X[0]).all():
-        y = as_labels(y)
-        return cross_validate(lambda rows: lambda held: np.zeros(len(held)), y, groups, folds=folds)
-    return grouped_accuracy(X, y, groups, logistic, folds=folds, seed=seed)
+    y, groups = as_labels(y), np.asarray(groups)
+
+    def train(rows):
+        if (X[rows] == X[rows[0]]).all():
+            return lambda held: np.zeros(len(held))  # all of one length: nothing to tell apart
+        probe = logistic(X[rows], y[rows], groups[rows], seed=seed)
+        return lambda held: probe(X[held]).double().numpy()
+
+    return cross_validate(train, y, groups, folds=folds, seed=seed, wordings=wordings)
 
 
 def shuffle_within(y: Any, groups: Any, seed: int = 0) -> np.ndarray:
@@ -106,9 +119,10 @@ def shuffled_labels(
     An estimator that finds more than chance here reads something that leaks across the folds.
     """
     check_data(X, y, groups)
+    options = {"folds": folds, "seed": seed, "draws": 0}
     scores = [
         grouped_accuracy(
-            X, shuffle_within(y, groups, seed + k), groups, method, folds=folds, seed=seed
+            X, shuffle_within(y, groups, seed + k), groups, method, **options
         ).accuracy.estimate
         for k in range(draws)
     ]

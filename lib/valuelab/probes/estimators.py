@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,20 +76,34 @@ def lda(positive: Tensor, negative: Tensor, shrinkage: float | str = "auto") -> 
         shrinkage: a in [0, 1], or "auto" for the Ledoit-Wolf estimate (which keeps S invertible
             where there are fewer states than dimensions).
     """
-    from sklearn.covariance import ledoit_wolf
-
     high, low = positive.mean(0), negative.mean(0)
     centred = torch.cat([positive - high, negative - low]).double()  # (n + m, d)
     d = centred.shape[1]
+    cov = centred.T @ centred / len(centred)
     if shrinkage == "auto":
-        cov, shrinkage = ledoit_wolf(centred.cpu().numpy(), assume_centered=True)
-        cov = torch.as_tensor(cov)
-    else:
-        cov = centred.T @ centred / len(centred)
-        cov = (1 - shrinkage) * cov + shrinkage * cov.trace() / d * torch.eye(d)
-    w = torch.linalg.solve(cov.to(centred), (high - low).double())
+        shrinkage = ledoit_wolf(centred, cov)
+    cov = (1 - shrinkage) * cov + shrinkage * cov.trace() / d * torch.eye(d).to(cov)
+    w = torch.linalg.solve(cov, (high - low).double())
     b = float(-w @ (high + low).double() / 2)
     return Probe(w.to(positive.dtype), b, method="lda", meta={"shrinkage": float(shrinkage)})
+
+
+def ledoit_wolf(centred: Tensor, cov: Tensor) -> float:
+    """Share of the identity that brings a sample covariance nearest to the true one, in [0, 1].
+
+        a = min(β, δ) / δ,   δ = ‖cov − μI‖²,   β = Σ_ij (mean of x_i² x_j² − cov_ij²) / n
+
+    Args:
+        centred: (n, d), mean removed.
+        cov: its covariance, (d, d); μ is the mean of its diagonal.
+
+    Source: Ledoit & Wolf 2004.
+    """
+    n, d = centred.shape
+    squares = centred.square()
+    noise = float(((squares.T @ squares / n) - cov.square()).sum()) / n
+    spread = float((cov - cov.trace() / d * torch.eye(d).to(cov)).square().sum())
+    return min(max(noise, 0.0), spread) / spread if spread > 0 else 1.0
 
 
 def logistic(
@@ -102,7 +115,7 @@ def logistic(
     folds: int = 4,
     seed: int = 0,
 ) -> Probe:
-    """Logistic regression with an L2 penalty on standardised features (scikit-learn).
+    """Logistic regression with an L2 penalty on standardised features.
 
     Feature scaling is folded into weight and bias, so the probe reads raw hidden states.
 
@@ -123,26 +136,70 @@ def logistic(
 
 
 def fit_logistic(X: np.ndarray, y: np.ndarray, C: float) -> tuple[np.ndarray, float]:
-    """Weight (d,) and bias of a penalised logistic regression, on the raw scale of X.
+    """Weight (d,) and bias of a penalised logistic regression, on the raw scale of X."""
+    return next(fit_penalties(X, y, [C]))
+
+
+def fit_penalties(
+    X: np.ndarray, y: np.ndarray, grid: Sequence[float]
+) -> Iterator[tuple[np.ndarray, float]]:
+    """(weight, bias) on the raw scale of X for each C; features are standardised once.
 
     The optimum lies in the span of the rows, so with fewer states than dimensions it is sought
     there: Newton steps then cost no more than the smaller of the two.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
     mean, scale = X.mean(0), X.std(0)
     scale = np.where(scale > 1e-8 * np.abs(X).max(), scale, 1.0)  # constant features weigh nothing
     Z, basis = (X - mean) / scale, None
     if Z.shape[1] > Z.shape[0]:
         basis = np.linalg.qr(Z.T)[0].T  # (n, d), orthonormal rows
         Z = Z @ basis.T
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-6, max_iter=500).fit(Z, y)
-    w = model.coef_[0] if basis is None else model.coef_[0] @ basis
-    w = w / scale
-    return w, float(model.intercept_[0] - w @ mean)
+    for C in grid:
+        w, b = newton_logistic(Z, y, C)
+        w = (w if basis is None else w @ basis) / scale
+        yield w, float(b - w @ mean)
+
+
+def newton_logistic(
+    Z: np.ndarray, y: np.ndarray, C: float, steps: int = 100
+) -> tuple[np.ndarray, float]:
+    """Minimum over (w, b) of C Σ softplus(∓(Z w + b)) + |w|²/2, as scikit-learn defines it.
+
+    Newton's method with halved steps: the function is convex and the penalty bounds it below, so
+    it converges from zero whatever the data.
+
+    Args:
+        Z: (n, d) standardised features.
+        y: (n,) booleans.
+
+    Raises:
+        ValueError: no convergence within `steps`.
+    """
+    A = np.concatenate([Z, np.ones((len(Z), 1))], 1)  # the intercept is not penalised
+    ridge = np.append(np.ones(Z.shape[1]), 0.0)
+    sign, theta = np.where(y, 1.0, -1.0), np.zeros(A.shape[1])
+
+    def loss(t):
+        return C * np.logaddexp(0, -sign * (A @ t)).sum() + (ridge * t * t).sum() / 2
+
+    now = loss(theta)
+    for _ in range(steps):
+        p = np.exp(-np.logaddexp(0, -(A @ theta)))
+        gradient = C * A.T @ (p - y) + ridge * theta
+        curve = (A.T * (C * p * (1 - p))) @ A + np.diag(ridge)
+        curve[-1, -1] += 1e-10  # where every p is 0 or 1, the intercept has no curvature left
+        step = np.linalg.solve(curve, gradient)
+        gain = gradient @ step
+        if gain <= 1e-12 * (1 + now):
+            return theta[:-1], float(theta[-1])
+        size = 1.0
+        while (then := loss(theta - size * step)) > now - 1e-4 * size * gain and size > 1e-8:
+            size /= 2
+        theta, now = theta - size * step, then
+    raise ValueError(
+        f"logistic: no optimum after {steps} Newton steps with C={C}; look for huge or equal "
+        "features, or use a smaller C."
+    )
 
 
 def best_penalty(X: np.ndarray, y: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> float:
@@ -153,8 +210,7 @@ def best_penalty(X: np.ndarray, y: np.ndarray, groups: np.ndarray, folds: int, s
         held = fold == k
         if len(np.unique(y[~held])) < 2:
             continue
-        for j, C in enumerate(C_GRID):
-            w, b = fit_logistic(X[~held], y[~held], C)
+        for j, (w, b) in enumerate(fit_penalties(X[~held], y[~held], C_GRID)):
             logit = X[held] @ w + b
             losses[j] += np.logaddexp(0, np.where(y[held], -logit, logit)).sum()
     return C_GRID[int(losses.argmin())]

@@ -75,6 +75,8 @@ def grouped_accuracy(
     *,
     folds: int = 5,
     seed: int = 0,
+    wordings: Any = None,
+    draws: int = 2000,
 ) -> Validation:
     """Cross-validated accuracy of a probe on contexts it was not trained on.
 
@@ -87,6 +89,8 @@ def grouped_accuracy(
         groups: (n,) context of each state.
         method: a name in `ESTIMATORS`, or a function (X, y, groups) -> Probe.
         folds, seed: number of folds, and how contexts are dealt to them.
+        wordings: (n,) wording of each state; if given, the tested wording is unseen too.
+        draws: for the bootstrap interval; 0 leaves it out, where only the estimate is needed.
 
     Raises:
         ValueError: one class, constant or non-finite features, fewer contexts than folds.
@@ -99,7 +103,8 @@ def grouped_accuracy(
         probe = fitted(X[rows], torch.as_tensor(y[rows]), groups[rows])
         return lambda held: probe(X[held]).double().cpu().numpy()
 
-    return cross_validate(train, y, groups, folds=folds, seed=seed)
+    options = {"folds": folds, "seed": seed, "wordings": wordings, "draws": draws}
+    return cross_validate(train, y, groups, **options)
 
 
 def cross_validate(
@@ -110,13 +115,17 @@ def cross_validate(
     folds: int = 5,
     seed: int = 0,
     draws: int = 2000,
+    wordings: Any = None,
 ) -> Validation:
-    """Out-of-fold logits of any classifier, `train(row indices) -> (row indices -> logits)`."""
+    """Out-of-fold logits of any classifier, `train(row indices) -> (row indices -> logits)`.
+
+    With `wordings` (n,), each wording in turn is held out within each fold of contexts: what is
+    tested shares neither its context nor its wording with anything trained on.
+    """
     y, groups = as_labels(y), np.asarray(groups)
     fold = group_folds(groups, folds, seed)
     logits = np.full(len(y), np.nan)
-    for k in range(folds):
-        rows, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+    for k, rows, held in held_out(fold, len(y), wordings):
         if len(np.unique(y[rows])) < 2:
             raise ValueError(
                 f"cross_validate: without fold {k} all labels are alike; use fewer folds, or "
@@ -126,11 +135,32 @@ def cross_validate(
     return Validation(logits, y, groups, fold, bootstrap_accuracy(logits, y, groups, draws, seed))
 
 
+def held_out(fold: np.ndarray, n: int, wordings: Any = None):
+    """(fold, rows to train on, rows to test on), for every fold and, if given, every wording."""
+    same = np.zeros(n, int)
+    if wordings is not None:
+        names, same = np.unique(np.asarray(wordings), return_inverse=True)
+        if same.shape != (n,) or len(names) < 2:
+            raise ValueError(
+                f"cross_validate: {same.size} wordings, {len(names)} different, for {n} items; "
+                "give one for each item and at least two in all."
+            )
+    for k in np.unique(fold):
+        for j in np.unique(same):
+            held = (fold == k) & (same == j)
+            apart = (fold != k) if wordings is None else (fold != k) & (same != j)
+            if held.any():
+                yield k, np.flatnonzero(apart), np.flatnonzero(held)
+
+
 def bootstrap_accuracy(
     logits: np.ndarray, y: np.ndarray, groups: np.ndarray, draws: int = 2000, seed: int = 0
 ) -> Interval:
     """Accuracy with a 95 % interval from drawing whole contexts with replacement."""
     right = hits(logits, y)
+    if not draws:
+        n, clusters, none = len(y), len(np.unique(groups)), "no interval: no draws"
+        return Interval(float(right.mean()), -np.inf, np.inf, np.inf, n, clusters, None, none)
     weights = bootstrap_weights(groups, draws=draws, seed=seed)
     drawn = weights @ right / weights.sum(1)
     low, high = interval_of_draws(drawn)
@@ -148,25 +178,30 @@ def nested_accuracy(
     folds: int = 5,
     inner: int = 4,
     seed: int = 0,
+    wordings: Any = None,
 ) -> Validation:
     """Accuracy when the layer is chosen too: inside each fold, by grouped folds of the rest.
 
     Args:
         states: {layer: (n, d_model)}, as `capture` returns them.
+        wordings: (n,); if given, wordings are held out as well, in the choice and in the test.
 
     Returns:
         Validation whose `chosen` holds the layer taken in each outer fold.
     """
     y, groups, layers = as_labels(y), np.asarray(groups), sorted(states)
     fitted, chosen = estimator(method), []
+    wordings = None if wordings is None else np.asarray(wordings)
     for layer in layers:
         check_data(states[layer], y, groups)
 
     def train(rows: np.ndarray) -> Scorer:
-        inner_folds = min(inner, len(np.unique(groups[rows])))
+        options = {"folds": min(inner, len(np.unique(groups[rows]))), "seed": seed, "draws": 0}
+        if wordings is not None and len(np.unique(wordings[rows])) > 1:
+            options["wordings"] = wordings[rows]
         scores = [
             grouped_accuracy(
-                states[layer][rows], y[rows], groups[rows], method, folds=inner_folds, seed=seed
+                states[layer][rows], y[rows], groups[rows], method, **options
             ).accuracy.estimate
             for layer in layers
         ]
@@ -175,7 +210,7 @@ def nested_accuracy(
         probe = fitted(states[best][rows], torch.as_tensor(y[rows]), groups[rows])
         return lambda held: probe(states[best][held]).double().cpu().numpy()
 
-    found = cross_validate(train, y, groups, folds=folds, seed=seed)
+    found = cross_validate(train, y, groups, folds=folds, seed=seed, wordings=wordings)
     return Validation(
         found.logits, found.y, found.groups, found.fold, found.accuracy, tuple(chosen)
     )
