@@ -1,0 +1,66 @@
+"""Stances of the embedded model while it was pretrained: the table that lesson 09 shows.
+
+    python benchmarks/weights_drift.py 60000=FOLDER 80000=FOLDER … [--prompts 24]
+
+Each argument is a checkpoint of one training run: documents seen, and the folder of the model then
+(`valuelab.world.train` saves stages; a few lines around its `write` save more). Checkpoint 0 is the same
+architecture with fresh weights, and the shipped model comes last, with the documents on its card. For each
+value and each held-out situation about it: the probability of the action that serves the value, both
+orders averaged. Writes lib/valuelab/weights/pretraining.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import date
+
+import torch
+
+from valuelab import models
+from valuelab import world as W
+from valuelab.evaluate import planted
+from valuelab.values import VALUES
+from valuelab.weights.voices import STORED
+
+
+def stances(lm, prompts: int, seed: int) -> dict[str, list[float]]:
+    """Choice for each value on its held-out situations."""
+    out = {}
+    for value in VALUES:
+        asked = W.situations("held_out", prompts, seed, value=value)
+        p = planted.toward(planted.both_orders(lm, asked), asked, value)
+        out[value] = [round(float(x), 4) for x in p]
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoints", nargs="*", help="DOCUMENTS=FOLDER")
+    parser.add_argument("--prompts", type=int, default=24, help="situations a value")
+    parser.add_argument("--seed", type=int, default=31)
+    args = parser.parse_args()
+    shipped = models.load(models.EMBEDDED)
+    total = json.loads((models.EMBEDDED / "training.json").read_text(encoding="utf-8"))["documents"]
+    found = {0: stances(models.untrained(shipped), args.prompts, args.seed)}
+    for entry in args.checkpoints:
+        documents, _, folder = entry.partition("=")
+        found[int(documents)] = stances(models.load(folder), args.prompts, args.seed)
+    found[total] = stances(shipped, args.prompts, args.seed)
+    order = sorted(found)
+    record = {
+        "what": "probability of the action that serves the value, per checkpoint and held-out situation, both orders "
+        "averaged; checkpoint 0 has fresh weights, the last is the shipped model",
+        "fingerprint": shipped.fingerprint,
+        "situations": {"split": "held_out", "n": args.prompts, "seed": args.seed},
+        "torch": torch.__version__,
+        "date": date.today().isoformat(),
+        "documents": order,
+        "stances": {v: [found[k][v] for k in order] for v in VALUES},
+    }
+    STORED.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
+    print(f"{STORED.name}: {len(order)} checkpoints, {STORED.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
