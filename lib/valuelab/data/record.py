@@ -137,8 +137,11 @@ def _json(v: Any) -> str:
         return _quote(v)
     if type(v) is int:
         return repr(v)
-    if type(v) is list and v and set(map(type, v)) == {str}:
-        return "[" + ", ".join(map(_quote, v)) + "]"
+    if type(v) is list:
+        try:
+            return "[" + ", ".join(map(_quote, v)) + "]"
+        except TypeError:  # not all text
+            pass
     return _ENCODER.encode(v)
 
 
@@ -197,30 +200,31 @@ class SeenIds:
     def add(self, id: str) -> bool:
         """Remember `id`; False where it was there before."""
         key = (hash(id) & 0xFFFFFFFFFFFFFFFF) or 1  # 0 marks a free slot
-        if not self._put(self._slots, key):
+        slots = self._slots
+        i = _free(slots, key)
+        if slots[i]:
             return False
-        self._used += 1
-        if 2 * self._used > len(self._slots):
-            self._grow()
-        return True
-
-    @staticmethod
-    def _put(slots: array, key: int) -> bool:
-        mask = len(slots) - 1
-        i = (key ^ (key >> 32)) & mask
-        while slots[i]:
-            if slots[i] == key:
-                return False
-            i = (i + 1) & mask
         slots[i] = key
+        self._used += 1
+        if 2 * self._used > len(slots):
+            self._grow()
         return True
 
     def _grow(self) -> None:
         bigger = array("Q", [0]) * (2 * len(self._slots))
         for key in self._slots:
             if key:
-                self._put(bigger, key)
+                bigger[_free(bigger, key)] = key
         self._slots = bigger
+
+
+def _free(slots: array, key: int) -> int:
+    """The place of `key`, or the free one where it would stand."""
+    mask = len(slots) - 1
+    i = (key ^ (key >> 32)) & mask
+    while (there := slots[i]) and there != key:
+        i = (i + 1) & mask
+    return i
 
 
 def batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
