@@ -1,200 +1,591 @@
 # %% [markdown] minutes=2
 # # 04 · Steering: the shortest push that suffices
 #
-# {{minutes}} · builds `valuelab.steering.shift`: the additive push, the closed form, several values at once
+# {{minutes}} · builds `valuelab.steering`: from adding a vector to the closed form, several values at once, the gate, and an account of the side effects
 #
-# A probe can read a value from a hidden state. Can the same direction *write* it?
+# A probe can read a value from a hidden state. Can the same kind of direction *write* it?
 
 # %%
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
+from IPython.display import Markdown, display
 
 from valuelab import models, plots, probes
 from valuelab import world as W
 from valuelab.activations import capture
 from valuelab.course import check, claim, quiz, show
 from valuelab.evaluate import planted
-from valuelab.steering import add, joint_shift, minimal, steer
-from valuelab.values import VALUES
+from valuelab.steering import Gate, add, joint_shift, level_probe, logit, minimal, remove, solve_lcp, steer
+from valuelab.values import ANGLES, VALUES
 
 plots.use()
 lm = models.load()
-LAYER, STRENGTH = planted.LAYER, planted.STRENGTH
-directions = dict(zip(VALUES, planted.mean_difference_vectors(lm, layers=[LAYER])[:, 0], strict=True))
-asked = W.situations("held_out", 30, seed=11, value="security")
+LAYER, STRENGTH, N = planted.LAYER, planted.STRENGTH, 12
+asked = [s for v in VALUES for s in W.situations("held_out", N, seed=11, value=v)]  # N questions for each value
+owner = np.repeat(VALUES, N)
+rng = np.random.default_rng(0)
+WANTED, OPPOSED = ([W.persona_line(v, sign, rng) for v in owner] for sign in (1, -1))
 
 
-def toward(plan, value="security", questions=None):
-    """Mean probability of the action that serves the value, under a plan."""
-    questions = asked if questions is None else questions
-    with steer(lm, plan) if plan else nullcontext():
-        p, mass = planted.choice(lm, questions)
-    return planted.toward(p, questions, value).mean(), mass.mean()
+def read(value, n=40):
+    """States at "I would", the same questions after persona lines that put the value low, and high."""
+    lines, questions = planted.persona_pairs(value, n, 0), W.situations("train", n, 1000)
+    chats = [[models.chat(lm, q.text, system=x[k]) + " I would" for q, x in zip(questions, lines, strict=True)] for k in (1, 0)]
+    return [capture(lm, texts, LAYER)[LAYER] for texts in chats]
 
 
+@contextmanager
+def steered(plans, rows=True):
+    """One plan for every row, or {value: plan}, each for the rows that ask about its value."""
+    plans = plans if isinstance(plans, dict) else {None: plans}
+    with ExitStack() as stack:
+        for value, plan in plans.items():
+            if plan is not None:
+                gate = None if value is None else torch.tensor((owner == value) & rows)
+                stack.enter_context(steer(lm, plan, gate=gate))
+        yield
+
+
+def chats(lines=None):
+    return [models.chat(lm, s.text, system=line) for s, line in zip(asked, lines or [None] * len(asked), strict=True)]
+
+
+def choices(plans=None, lines=None, rows=True):
+    """Probability of the course that serves the value, and mass left on the two courses: (values, N) each."""
+    prompts = [c + " I would" for c in chats(lines)]
+    served = [s.offered if s.first.value == v else s.offered[::-1] for s, v in zip(asked, owner, strict=True)]
+    with steered(plans, rows):
+        ours, other = (models.log_probs(lm, prompts, [f" {x[k].base}." for x in served], batch_size=128) for k in (0, 1))
+    return torch.sigmoid(ours - other).numpy().reshape(10, N), (ours.exp() + other.exp()).numpy().reshape(10, N)
+
+
+states = {v: read(v) for v in VALUES}
+apart = torch.stack([high.mean(0) - low.mean(0) for low, high in states.values()])
+directions = dict(zip(VALUES, apart - apart.mean(0), strict=True))  # what all ten share is the wording's polarity, not a value
 generator = torch.Generator().manual_seed(0)
-chance = torch.randn(lm.d_model, generator=generator)
-chance = chance / chance.norm() * directions["security"].norm()
-strengths = np.linspace(-STRENGTH, STRENGTH, 7)
-own = np.array([toward(add({LAYER: directions["security"]}, float(s))) for s in strengths])
-control = np.array([toward(add({LAYER: chance}, float(s))) for s in strengths])
+noise = {v: torch.randn(lm.d_model, generator=generator) for v in VALUES}
+noise = {v: x / x.norm() * directions[v].norm() for v, x in noise.items()}
+
+
+def added(vectors, strength):
+    return {v: add({LAYER: x}, strength) for v, x in vectors.items()}
+
+
+neutral, neutral_mass = choices()
+strengths = np.array([-1, -0.5, 0, 0.5, 1]) * STRENGTH
+own = [choices(added(directions, float(s))) for s in strengths]
+control = [choices(added(noise, float(s))) for s in strengths[[0, -1]]]
 fig, panels = plots.figure(1, 2, figsize=(8.8, 3.6))
-for ax, column, label in ((panels[0], 0, "choice for security"), (panels[1], 1, "probability left on the two choices")):
-    for k, (name, curve) in enumerate({"direction of security": own, "random direction": control}.items()):
-        ax.plot(strengths, curve[:, column], color=plots.COLORS[k], marker=plots.MARKERS[k], label=name)
+for ax, k, label in ((panels[0], 0, "choice for the value"), (panels[1], 1, "probability left on the two choices")):
+    ax.plot(strengths, [x[k].mean() for x in own], color=plots.COLORS[0], marker="o", label="the value's direction")
+    ax.plot(strengths[[0, 2, 4]], [control[0][k].mean(), own[2][k].mean(), control[1][k].mean()], color=plots.COLORS[1], marker="s", linestyle="--", label="random direction")
     ax.set(xlabel="strength", ylabel=label, ylim=(0, 1))
 panels[0].legend()
-show(fig, f"Pushing along the direction of security moves the choice from {own[0, 0]:.2f} to {own[-1, 0]:.2f}; a random direction of equal length from {control[0, 0]:.2f} to {control[-1, 0]:.2f}. Right: what the push costs.")
+show(fig, f"Pushing along a value's direction moves the choice for it from {own[0][0].mean():.2f} to {own[-1][0].mean():.2f}, mean of ten values; a random direction of equal length from {control[0][0].mean():.2f} to {control[1][0].mean():.2f}. Right: what the push costs.")
 
 # %% [markdown] minutes=3
 # The direction works both ways, and the right panel shows the price: pushed too far, the model no longer answers the question.
-# So two questions arise. How far is far enough? And what happens to the other values?
+# So three questions arise. How far is far enough? What happens to the other values, and to questions that have nothing to do
+# with values? And does it hold when a prompt demands the opposite?
 #
 # ## What you will be able to do
 #
 # - **derive** the shortest shift that brings a probe to a wanted probability,
-# - **apply** it inside the model and **show** what it spares,
-# - **explain** why several values must be solved together,
-# - **compare** each of these with a random direction of equal length.
+# - **explain** why several values must be solved together, and solve them,
+# - **gate** a shift so that everything else stays bit for bit as it was,
+# - **measure** leakage, anti-steerable situations and resistance to opposing prompts,
+# - **compare** each method with a prompt and with a random direction of equal length.
 #
 # ## What this builds on
 #
-# Lesson 03 (probes). The logit: $\mathrm{logit}(p) = \ln\frac{p}{1-p}$ undoes the sigmoid.
+# Lesson 03 (probes, contrast pairs). The logit $\mathrm{logit}(p) = \ln\frac{p}{1-p}$ undoes the sigmoid.
 #
-# ## 1 · From a push to the closed form
+# ## 1 · One step for all
 #
-# An additive push treats every state alike, also those that need nothing. Let a calibrated probe say
-# $p(h) = \sigma(w\cdot h + b)$ and ask for at least $P_0$. Among all shifts $\delta$ we want the shortest:
+# The plainest way: take the same step at every token. $v$ is a difference of means, so strength 1 goes as far as the two groups
+# lie apart.
+#
+# $$\delta = s\,v \qquad\text{for every state } h$$
+#
+# Shapes: $h$ is `(..., d)`, $v$ is `(d,)`; the shift has the shape of $h$. Source: CAA, arXiv 2312.06681.
+#
+# ### Exercise 4.1: the additive shift
+#
+# Return the shift, not the new state. Compute in float32 or wider (`wide(h)`), return in the dtype of `h`.
+#
+# What you should see: `✓ 4.1`.
+#
+# <details><summary>Hint 1</summary>The state's values do not enter; only its shape and dtype do.</details>
+#
+# <details><summary>Hint 2</summary>`.expand(h.shape)` gives every state its row without copying.</details>
+
+# %% exercise="4.1" function="valuelab.steering.shift.additive_shift" minutes=5 stars=1
+
+# %%
+additive_shift = check("4.1", additive_shift)
+
+# %% [markdown] minutes=6
+# ## 2 · From a push to the closed form
+#
+# An additive push treats every state alike, also those that need nothing. Let a probe say $p(h) = \sigma(w\cdot h + b)$ and ask
+# for at least $P_0$. Among all shifts $\delta$ we want the shortest:
 #
 # $$\min_\delta \|\delta\| \quad\text{such that}\quad w\cdot(h+\delta) + b \ge \mathrm{logit}(P_0)$$
 #
-# Only the part of $\delta$ along $w$ changes the reading, so the rest is zero: $\delta = \varepsilon\, w$. Put that in and solve:
+# Split $\delta$ into a part along $w$ and a part across it. The part across changes the length and not the reading, so it is
+# zero: $\delta = \varepsilon\, w$. Put that in and solve for the smallest $\varepsilon \ge 0$:
 #
 # $$\delta = \frac{\max\big(0,\ \mathrm{logit}(P_0) - b - w\cdot h\big)}{\|w\|^2}\; w$$
 #
 # Shapes: $h$ is `(..., d)`, $w$ is `(d,)`, one $\varepsilon$ for each state. Source: ConVA, arXiv 2507.11316.
 #
-# ### Exercise 4.1: the shortest push
+# ### Exercise 4.2: the shortest push
 #
 # **Predict first.** A probe reads 0.20 and you want 0.90; the weight has length 2. How far must the state move? (In logits from
 # −1.39 to 2.20, so $3.58/2 = 1.79$.)
 #
 # Write the body. `side` says which states move: "at least" lifts low ones, "at most" lowers high ones, "exactly" does both.
 #
-# What you should see: `✓ 4.1`; low states land on the target, high ones stay.
+# | You see | Likely cause |
+# |---|---|
+# | 0.997 instead of 0.90 | divided by ‖w‖, not ‖w‖² |
+# | high states fell to 0.90 | no `max(0, ·)` |
+#
+# What you should see: `✓ 4.2`; low states land on the target, high ones stay.
 #
 # <details><summary>Hint 1</summary>Work in logits: how many are missing, for each state? `(x @ w + b)` has shape `(...)`.</details>
 #
 # <details><summary>Hint 2</summary>`missing[..., None] * w / (w @ w)`: the square of the length, for one factor turns w into a unit vector and one turns logits into distance.</details>
 
-# %% exercise="4.1" function="valuelab.steering.shift.minimal_shift" minutes=15 stars=3
+# %% exercise="4.2" function="valuelab.steering.shift.minimal_shift" minutes=15 stars=3
 
 # %%
-minimal_shift = check("4.1", minimal_shift)
+minimal_shift = check("4.2", minimal_shift)
+
+# %% [markdown] minutes=3
+# Which probe? A target should mean something to the model. `level_probe` is a ruler along the value's direction: it says 0.05 at
+# the mean of the states after a persona line that puts the value low, and 0.95 at the mean after one that puts it high. "At
+# least 0.95" then means: as far as a prompt would go, and not farther.
 
 # %%
-pairs = W.contrast_pairs("security", 150, seed=3, kind="comparison")
-texts = [p.positive for p in pairs] + [p.negative for p in pairs]
-y = torch.arange(len(texts)) < len(pairs)
-groups = np.array([p.context_id for p in pairs] * 2)
-X = capture(lm, texts, LAYER)[LAYER]
-probe, validation = probes.validated_probe(X, y, groups, layer=LAYER, value="security")
+levels = {v: level_probe(low, high, layer=LAYER, value=v, direction=directions[v]) for v, (low, high) in states.items()}
+probe = levels["security"]
+X = torch.cat(states["security"])
 before = probe.probability(X)
 after = probe.probability(X + minimal_shift(X, probe.weight, probe.bias, 0.9))
 fig, ax = plots.figure(figsize=(5, 4))
 ax.axhline(0.9, color=plots.GREY, linestyle="--", label="target")
-ax.scatter(before, after, s=18, color=plots.COLORS[0], label="one sentence")
-ax.set(xlabel="probability before", ylabel="after", xlim=(0, 1), ylim=(0, 1.02))
+ax.scatter(before, after, s=18, color=plots.COLORS[0], label="one state")
+ax.set(xlabel="level before", ylabel="level after", xlim=(0, 1), ylim=(0, 1.02))
 ax.legend(loc="lower right")
-share = float((before >= 0.9).float().mean())
-show(fig, f"Every state reaches the target; {share:.0%} were there already and did not move. The probe is right on {validation.accuracy.estimate:.0%} of unseen contexts.")
+show(fig, f"Every state reaches the target; {float((before >= 0.9).float().mean()):.0%} were there already and did not move.")
 
 # %% [markdown] minutes=4
-# ## 2 · Inside the model
+# ## 3 · Set it, or take it away
 #
-# `steer` hooks the block, so that the shift is computed in the very pass that it changes. The dial is now the target
-# probability, not a strength.
+# The same geometry answers a third wish: whatever the state, let its component along $v$ be exactly $c$. With $u = v/\|v\|$
+#
+# $$h' = h + (c - h\cdot u)\,u$$
+#
+# and $c = 0$ **ablates** the direction. All that is perpendicular to $v$ stays. Source: arXiv 2406.11717.
+#
+# ### Exercise 4.3: project
+#
+# Return the new states. `level` is in units of $|h|$, not of probability.
+#
+# What you should see: `✓ 4.3`.
+#
+# <details><summary>Hint 1</summary>Normalise first. Then `x @ u` has shape `(...)`, one component for each state.</details>
+#
+# <details><summary>Hint 2</summary>`(level - x @ u)[..., None] * u` is the change.</details>
+
+# %% exercise="4.3" function="valuelab.steering.shift.project" minutes=6 stars=1
 
 # %%
-def draw(target=0.9):
-    """The choice for security at one target probability."""
-    value, mass = toward(minimal(probe, target))
-    base, base_mass = toward(None)
-    fig, ax = plots.figure(figsize=(6, 2.4))
-    ax.barh(["steered", "unsteered"], [value, base], color=plots.COLORS[:2])
-    ax.set(xlim=(0, 1), xlabel="choice for security")
-    show(fig, f"Target {target:g}: choice {base:.2f} to {value:.2f}, probability left on the choices {base_mass:.2f} to {mass:.2f}.")
+project = check("4.3", project)
 
-
-# %% tags=["widget"]
-from ipywidgets import interact
-
-interact(draw, target=[0.5, 0.7, 0.9, 0.99, 0.999, 0.9999])
+# %%
+v = directions["security"]
+ablated = project(X, v, 0.0)
+across = torch.eye(lm.d_model) - torch.outer(v, v) / (v @ v)
+claim("after ablation nothing is left along the direction", bool(((ablated @ v).abs() < 1e-3 * X.norm(dim=1) * v.norm()).all()))
+claim("after ablation everything across the direction is as it was", torch.allclose(ablated @ across, X @ across, atol=1e-3))
+wanted, _ = choices(lines=WANTED)
+removed, _ = choices({x: remove(levels[x]) for x in VALUES}, lines=WANTED)
+display(Markdown(f"In the model: a persona line that wants the value gives a choice of {wanted.mean():.2f} ({neutral.mean():.2f} without it); with that one direction removed at block {LAYER}, {removed.mean():.2f}. What is left of the persona's effect does not run through this direction of this block."))
 
 # %% [markdown] minutes=5
-# Minimal is minimal: the closed form keeps the language whole and moves less than the plain mean difference. Which one you
-# want depends on what you must not lose.
+# ## 4 · Several values at once
 #
-# ## 3 · Several values at once
+# Ask for security, and at the same time for **less** conformity, its neighbour on the circle. The obvious way: apply one shift,
+# then the other. But the two probes are not perpendicular, so the second shift changes what the first one reads.
 #
-# Ask for security **and** benevolence. The obvious way: apply one shift, then the other. But their probes are not
-# perpendicular, so the second shift changes what the first one reads.
-#
-# ### Exercise 4.2: one value after the other
+# ### Exercise 4.4: one value after the other
 #
 # `W` is `(k, d)`, `b` is `(k,)`, `target` and `side` have k entries. Apply `minimal_shift` for each value in turn, each measured
-# on the state that the ones before it have left. Return the **total** shift. (This is one sweep of the Gauss-Seidel method on
-# the joint problem.)
+# on the state that the ones before it have left. Return the **total** shift.
 #
-# What you should see: `✓ 4.2`, and a target that is missed.
+# **Predict first.** Which target will be missed, the first or the last?
+#
+# What you should see: `✓ 4.4`, and below, a target that is missed.
 #
 # <details><summary>Hint 1</summary>Keep a running state x, begin with h, add each shift to it.</details>
 #
 # <details><summary>Hint 2</summary>What is asked for is the shift, not the state: subtract h at the end.</details>
 
-# %% exercise="4.2" function="valuelab.steering.shift.sequential_shift" minutes=10 stars=2
+# %% exercise="4.4" function="valuelab.steering.shift.sequential_shift" minutes=10 stars=2
 
 # %%
-sequential_shift = check("4.2", sequential_shift)
+sequential_shift = check("4.4", sequential_shift)
+
+# %% [markdown] minutes=5
+# To meet all targets by the shortest shift is a small quadratic programme. Give each weight its sign, $s_k w_k$ with $s_k=-1$ for
+# "at most", and call the missing logits at the unmoved state $r_k$:
+#
+# $$\min_\delta \tfrac12\|\delta\|^2 \ \text{ such that }\ s_k w_k\cdot\delta \ge r_k
+# \qquad\Longrightarrow\qquad \delta = \sum_k \lambda_k s_k w_k,\quad \lambda\ge 0$$
+#
+# With the Gram matrix $G_{kj} = s_k s_j\, w_k\cdot w_j$, target $k$ still lacks $r_k - \sum_j G_{kj}\lambda_j$. Give $\lambda_k$ just
+# that much, and never less than nothing in all:
+#
+# $$\lambda_k \leftarrow \max\Big(0,\ \lambda_k + \frac{r_k - \sum_j G_{kj}\lambda_j}{G_{kk}}\Big)\qquad k = 1,\dots,m$$
+#
+# That is one **sweep** of Gauss and Seidel's method. From $\lambda = 0$ it does what exercise 4.4 did. Do not stop there: sweep
+# again. Source: Hildreth 1957. (`joint_shift` pivots to the exact end instead.)
+#
+# ### Exercise 4.5: one sweep
+#
+# `gram` is `(m, m)`, `need` and `lam` are `(..., m)`. Return the new multipliers; leave `lam` as it was.
+#
+# What you should see: `✓ 4.5`, and below, the distance to the joint solution fall with every sweep.
+#
+# <details><summary>Hint 1</summary>`lam @ gram[k]` is the sum over j, for every row at once.</details>
+#
+# <details><summary>Hint 2</summary>Clamp the multiplier, not its correction: a multiplier must be able to shrink again.</details>
+
+# %% exercise="4.5" function="valuelab.steering.shift.gauss_seidel_sweep" minutes=15 stars=3
 
 # %%
-torch.manual_seed(0)
-states = torch.randn(200, 32, dtype=torch.float64)
-base = torch.randn(32, dtype=torch.float64)
-correlations, missed = (0.0, 0.3, 0.6, 0.9), {"one after the other": [], "jointly": []}
-for rho in correlations:
-    weights = torch.stack([rho**0.5 * base + (1 - rho) ** 0.5 * torch.randn(32, dtype=torch.float64) for _ in range(4)])
-    sides = ["at least", "at most", "at least", "at most"]
-    for name, function in (("one after the other", sequential_shift), ("jointly", joint_shift)):
-        options = {"ridge": 0.0} if name == "jointly" else {}
-        moved = states + function(states, weights, torch.zeros(4), [0.9, 0.1, 0.9, 0.1], sides, **options)
-        z = (moved @ weights.T) * torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
-        missed[name].append(float((np.log(9) - z).clamp(min=0).max()))
-fig = plots.curves(correlations, missed, xlabel="how much the probes overlap", ylabel="worst missed target, logits")
-show(fig, f"Solved together every target is met (worst miss {max(missed['jointly']):.1e}); one after the other misses by up to {max(missed['one after the other']):.1f} logits.")
+gauss_seidel_sweep = check("4.5", gauss_seidel_sweep)
+
+# %%
+names, sides, targets = ("security", "conformity"), ["at least", "at most"], [0.95, 0.3]
+Wk = torch.stack([levels[x].weight for x in names]).double()
+bk = torch.tensor([levels[x].bias for x in names], dtype=torch.float64)
+sign = torch.tensor([1.0, -1.0], dtype=torch.float64)
+H = torch.cat([s for pair in states.values() for s in pair])[::4].double()
+goal = torch.tensor([logit(p) for p in targets], dtype=torch.float64)
+
+
+def missed(shift):
+    """Worst missed target, in logits."""
+    return float((sign * (goal - ((H + shift) @ Wk.T + bk))).clamp(min=0).max())
+
+
+in_turn = sequential_shift(H, Wk, bk, targets, sides)
+together = joint_shift(H, Wk, bk, targets, sides, ridge=0.0)
+signed = sign[:, None] * Wk
+gram, need = signed @ signed.T, sign * (goal - (H @ Wk.T + bk))
+lam, path = torch.zeros_like(need), []
+for _ in range(100):
+    lam = gauss_seidel_sweep(gram, need, lam)
+    path.append(missed(lam @ signed))
+claim("the first sweep is one value after the other", torch.allclose(gauss_seidel_sweep(gram, need, torch.zeros_like(need)) @ signed, in_turn, atol=1e-6))
+claim("the sweeps end where the exact solver ends", torch.allclose(lam @ signed, solve_lcp(gram, need) @ signed, atol=1e-3))
+fig, ax = plots.figure(figsize=(6, 3.4))
+ax.semilogy(range(1, 31), np.maximum(path[:30], 1e-8), color=plots.COLORS[0], marker="o", markersize=4)
+ax.set(xlabel="sweeps", ylabel="worst missed target, logits")
+cosine = torch.nn.functional.cosine_similarity(Wk[0], Wk[1], dim=0)
+show(fig, f"Security up, conformity down, on {len(H)} states of the model; the cosine of the two probes is {cosine:.2f}. One value after the other misses a target by {missed(in_turn):.2f} logits; solved together the worst miss is {missed(together):.0e}.")
+
+# %% [markdown] minutes=4
+# ### Three dials
+#
+# The same inside the model: three target levels, solved together at every token of the pass that is being steered. Set them
+# against each other: what happens to the third value when its two neighbours pull?
+
+# %%
+trio = ("security", "benevolence", "stimulation")
+
+
+def draw(security=0.95, benevolence=0.5, stimulation=0.5):
+    """Choice for each of the ten values with three levels asked for at once (0.5: left alone)."""
+    plan = None
+    for name, level in zip(trio, (security, benevolence, stimulation), strict=True):
+        if level != 0.5:
+            one = minimal(levels[name], level, "at least" if level > 0.5 else "at most")
+            plan = one if plan is None else plan + one
+    p, mass = choices(plan)
+    fig, ax = plots.figure(figsize=(8.4, 3.2))
+    ax.bar(np.arange(10) - 0.2, neutral.mean(1), 0.4, color=plots.GREY, label="unsteered")
+    ax.bar(np.arange(10) + 0.2, p.mean(1), 0.4, color=plots.COLORS[0], hatch="//", edgecolor="white", label="steered")
+    ax.set_xticks(range(10), VALUES, rotation=30, ha="right")
+    ax.set(ylim=(0, 1), ylabel="choice for the value")
+    ax.legend(ncols=2, loc="upper right")
+    moved = ", ".join(f"{x} {neutral[VALUES.index(x)].mean():.2f} to {p[VALUES.index(x)].mean():.2f}" for x in trio)
+    show(fig, f"Levels {security:g}, {benevolence:g}, {stimulation:g}: {moved}. Probability left on the choices {neutral_mass.mean():.2f} to {mass.mean():.2f}.")
+
+
+# %%
+draw()
+
+# %% tags=["widget"]
+from ipywidgets import interact
+
+dial = [0.05, 0.2, 0.5, 0.8, 0.95, 0.99]
+interact(draw, security=dial, benevolence=dial, stimulation=dial)
+
+# %% [markdown] minutes=4
+# ## 5 · The gate
+#
+# "Three plus seven is ten" needs no security. A **gate** reads a second probe on the prompt, in the same pass and before the
+# first steered block, and decides for each row whether it is steered at all. The user sets the threshold.
+#
+# ### Exercise 4.6: which rows pass
+#
+# `reading` holds one logit for each row. A row passes where its probability lies in the band from `threshold` to `ceiling`, both
+# ends included; with `invert`, where it lies outside. A reading that is NaN never passes.
+#
+# What you should see: `✓ 4.6`.
+#
+# <details><summary>Hint 1</summary>Compare logits with logits: `bound(p)` is the logit of p, infinite at 0 and 1.</details>
+#
+# <details><summary>Hint 2</summary>`inside ^ invert` flips booleans; `reading.isnan()` finds what is no number.</details>
+
+# %% exercise="4.6" function="valuelab.steering.gate.opens" minutes=8 stars=2
+
+# %%
+opens = check("4.6", opens)
+
+# %% [markdown] minutes=2
+# ### Exercise 4.7: what a closed gate preserves
+#
+# `h` and `shift` are `(rows, tokens, d)`, `gate` is `(rows,)`. Behind a closed gate the states must be the same **bit for bit**,
+# whatever the shift holds.
+#
+# What you should see: `✓ 4.7`.
+#
+# <details><summary>Hint 1</summary>`gate[:, None, None]` lines a row's boolean up with its tokens.</details>
+#
+# <details><summary>Hint 2</summary>What is 0 · ∞? Choose (`torch.where`), do not multiply.</details>
+
+# %% exercise="4.7" function="valuelab.steering.gate.gated" minutes=5 stars=1
+
+# %%
+gated = check("4.7", gated)
+
+# %%
+training = [models.chat(lm, s.text) for s in W.situations("train", 60, seed=7)], [models.chat(lm, q) for q, _ in W.facts(60, seed=7)]
+topic = probes.logistic(torch.cat([capture(lm, t, 0)[0] for t in training]), torch.arange(120) < 60).with_(layer=0, value="a choice is asked for")
+table = W.facts(60, seed=8)
+questions = [models.chat(lm, q) for q, _ in table]
+readings = {name: topic(capture(lm, texts, 0)[0]) for name, texts in {"choices": chats(), "facts": questions}.items()}
+passed = {name: float(opens(z, 0.5).float().mean()) for name, z in readings.items()}
+
+
+def facts(plan=None, line=None, **options):
+    """Answers to questions of fact, greedy, and the share that is right to the letter."""
+    prompts = questions if line is None else [models.chat(lm, q, system=line) for q, _ in table]
+    with steer(lm, plan, **options) if plan else ExitStack():
+        said = models.generate(lm, prompts, max_new_tokens=16, temperature=0.0, batch_size=128)
+    return said, np.mean([W.fact_is_right(x, a) for x, (_, a) in zip(said, table, strict=True)])
+
+
+hard_push = add({LAYER: directions["power"]}, 2 * STRENGTH)
+answered = {"unsteered": facts(), "no gate": facts(hard_push), "gate": facts(hard_push, gate=Gate(topic, 0.5))}
+said, right = ({k: x[i] for k, x in answered.items()} for i in (0, 1))
+fig, panels = plots.figure(1, 2, figsize=(8.8, 3.2))
+for k, (name, z) in enumerate(readings.items()):
+    panels[0].hist(z.numpy(), bins=20, alpha=0.7, color=plots.COLORS[k], hatch=("", "//")[k], label=name)
+panels[0].axvline(0, color=plots.GREY, linestyle="--")
+panels[0].set(xlabel="gate probe, logits", ylabel="prompts")
+panels[0].legend()
+panels[1].bar(list(right), list(right.values()), color=plots.COLORS[:3])
+panels[1].set(ylabel="facts answered to the letter", ylim=(0, 1))
+show(fig, f"The gate opens for {passed['choices']:.0%} of the questions that ask for a choice and for {passed['facts']:.0%} of the facts. Facts right: {right['unsteered']:.0%} unsteered, {right['no gate']:.0%} pushed hard without a gate, {right['gate']:.0%} with it.")
+
+# %% [markdown] minutes=4
+# ## 6 · Side effects
+#
+# Steer one value, and look at the choices for all ten.
+#
+# $$E_{ij} = \operatorname{mean}_s\big(p_j(s \mid i \text{ steered}) - p_j(s)\big)$$
+#
+# ### Exercise 4.8: the leakage matrix
+#
+# `unsteered` is `(values, situations)`, `steered` is `(steered values, values, situations)`.
+#
+# **Predict first.** In a circle of values, which entries of a row will be negative?
+#
+# What you should see: `✓ 4.8`, and a bright diagonal.
+#
+# <details><summary>Hint 1</summary>numpy lines shapes up from the right, so the difference needs no loop.</details>
+#
+# <details><summary>Hint 2</summary>Average over the last axis.</details>
+
+# %% exercise="4.8" function="valuelab.steering.effects.leakage_matrix" minutes=6 stars=1
+
+# %%
+leakage_matrix = check("4.8", leakage_matrix)
+
+# %%
+leak = leakage_matrix(neutral, np.stack([choices(add({LAYER: directions[x]}, STRENGTH))[0] for x in VALUES]))
+off = ~np.eye(10, dtype=bool)
+show(plots.matrix(leak, label="change of the choice"), f"Row: the value that is pushed; column: the value whose choices move. Diagonal {np.diag(leak).mean():+.2f} on average, opposite values {np.mean([leak[i, (i + 5) % 10] for i in range(10)]):+.2f}, neighbours {np.mean([leak[i, (i + k) % 10] for i in range(10) for k in (1, 9)]):+.2f}.")
 
 # %% [markdown] minutes=3
-# ## A control that must fail
+# The circle was planted: neighbours share a motive, opposites exclude each other, and the likeness of two values is
+# $\cos(\theta_i - \theta_j)$. Does leakage follow it?
 #
-# A random direction of the same length, for all ten values.
+# ### Exercise 4.9: leakage against the circle
+#
+# Correlate the entries off the diagonal with the cosine of the angle between the two values. Where all entries are equal, return 0.
+#
+# What you should see: `✓ 4.9`.
+#
+# <details><summary>Hint 1</summary>`np.subtract.outer(angles, angles)` holds all differences; a boolean mask picks what is off the diagonal.</details>
+#
+# <details><summary>Hint 2</summary>Subtract both means, then $x\cdot y / \sqrt{(x\cdot x)(y\cdot y)}$.</details>
+
+# %% exercise="4.9" function="valuelab.steering.effects.circle_correlation" minutes=8 stars=2
 
 # %%
-def gain(value, vector):
-    questions = W.situations("held_out", 24, seed=12, value=value)
-    return 100 * (toward(add({LAYER: vector}, STRENGTH), value, questions)[0] - toward(None, value, questions)[0])
+circle_correlation = check("4.9", circle_correlation)
+
+# %%
+circle = circle_correlation(leak)
+shuffles = [circle_correlation(leak[np.ix_(o, o)]) for o in (np.random.default_rng(s).permutation(10) for s in range(500))]
+cosine = np.cos(np.subtract.outer(ANGLES, ANGLES))
+fig, ax = plots.figure(figsize=(5.4, 3.4))
+ax.scatter(cosine[off], leak[off], s=16, color=plots.COLORS[0])
+ax.axhline(0, color=plots.GREY, linewidth=0.8)
+ax.set(xlabel="cosine of the angle on the circle", ylabel="side effect")
+show(fig, f"Correlation {circle:.2f}; with the ten names dealt at random it stays below {np.quantile(shuffles, 0.95):.2f} in 95 of 100 deals.")
+
+# %% [markdown] minutes=3
+# ## 7 · Who is moved the wrong way, and who resists
+#
+# ### Exercise 4.10: the anti-steerable share
+#
+# A mean gain hides those it moves the wrong way. Count them. Source: arXiv 2407.12404.
+#
+# What you should see: `✓ 4.10`.
+#
+# <details><summary>Hint 1</summary>Each situation is compared with itself.</details>
+#
+# <details><summary>Hint 2</summary>The mean of booleans is a share.</details>
+
+# %% exercise="4.10" function="valuelab.steering.effects.anti_steerable_share" minutes=5 stars=1
+
+# %%
+anti_steerable_share = check("4.10", anti_steerable_share)
+
+# %% [markdown] minutes=3
+# ### Exercise 4.11: the share of the gain that is kept
+#
+# Now the prompt demands the opposite ("Safety means little to you."). Measure the gain of steering there, from its own start, as
+# a share of the neutral gain. No neutral gain: raise `ValueError`.
+#
+# What you should see: `✓ 4.11`.
+#
+# <details><summary>Hint 1</summary>Two gains, each steered minus unsteered, each a difference of means.</details>
+#
+# <details><summary>Hint 2</summary>The opposing prompt has lowered the start already; that is not the fault of steering.</details>
+
+# %% exercise="4.11" function="valuelab.steering.effects.gain_kept" minutes=6 stars=1
+
+# %%
+gain_kept = check("4.11", gain_kept)
+
+# %%
+best = added(directions, STRENGTH)
+plain, (hard, _), (hard_steered, _) = own[-1][0], choices(lines=OPPOSED), choices(best, lines=OPPOSED)
+share = gain_kept((neutral, plain), (hard, hard_steered))
+fig, ax = plots.figure(figsize=(6.4, 2.8))
+for k, pair in enumerate([(neutral, plain), (hard, hard_steered)]):
+    ax.plot([x.mean() for x in pair], [k, k], color=plots.COLORS[k], linewidth=2)
+    ax.scatter([pair[0].mean()], [k], marker="o", s=60, facecolor="white", edgecolor=plots.COLORS[k], zorder=3)
+    ax.scatter([pair[1].mean()], [k], marker="D", s=60, color=plots.COLORS[k], zorder=3)
+ax.set_yticks([0, 1], ["no persona", "opposite persona"])
+ax.set(xlim=(0, 1), ylim=(-0.6, 1.6), xlabel="choice for the value (open: unsteered, filled: steered)")
+show(fig, f"The opposite persona lowers the choice from {neutral.mean():.2f} to {hard.mean():.2f}; steering lifts it to {hard_steered.mean():.2f}. Of the neutral gain {share:.0%} is kept. Moved the wrong way without a persona: {anti_steerable_share(neutral.ravel(), plain.ravel(), 0.02):.0%} of the situations.")
+
+# %% [markdown] minutes=5
+# ## 8 · Control against fluency, and all methods side by side
+#
+# Until now we read probabilities. Now the model writes, and the oracle reads: a reply **succeeds** if it takes the value's side or
+# speaks for it; it is **grammatical** if the oracle can parse every sentence.
 
 
-own_gain, random_gain = [], []
-for value in VALUES:
-    noise = torch.randn(lm.d_model, generator=generator)
-    own_gain.append(gain(value, directions[value]))
-    random_gain.append(gain(value, noise / noise.norm() * directions[value].norm()))
-own_gain, random_gain = np.array(own_gain), np.array(random_gain)
+# %%
+def speak(plans=None, lines=None, rows=True):
+    """Success of each reply (values, N), and the share of grammatical replies."""
+    with steered(plans, rows):
+        texts = models.generate(lm, chats(lines), max_new_tokens=60, seed=1, batch_size=128)
+    parsed = [W.parse(t, s.offered) for t, s in zip(texts, asked, strict=True)]
+    won = [p.expressed.get(v, 0) > 0 or (p.choice is not None and p.choice.value == v) for p, v in zip(parsed, owner, strict=True)]
+    return np.array(won).reshape(10, N), np.mean([p.grammatical for p in parsed])
+
+
+doses = np.array([0, 0.5, 1, 3])
+dosed = [speak(added(directions, float(s * STRENGTH)) if s else None) for s in doses]
+fig = plots.curves(doses * STRENGTH, {"success": [w.mean() for w, _ in dosed], "grammatical": [g for _, g in dosed]}, xlabel="strength", ylabel="share of replies")
+fig.axes[0].axvline(STRENGTH, color=plots.GREY, linestyle="--", linewidth=1)
+show(fig, f"Success rises from {dosed[0][0].mean():.2f} to {dosed[2][0].mean():.2f} at the strength used here (dashed), while {dosed[2][1]:.0%} of the replies stay grammatical; at three times that strength {dosed[3][1]:.0%} do.")
+
+# %% [markdown] minutes=3
+# The table compares the methods on the same questions. *Minimal*: level 0.95 of the value's ruler. *Gated*: the additive push,
+# where the gate opens. *Joint*: the value at least 0.95 and its opposite at most 0.05, two demands that agree. *Joint, against
+# its neighbours*: the value at least 0.95 while both neighbours on the circle stay at most at one half, demands that pull against
+# each other. **Predict first:** which of the two joint plans keeps its grammar?
+
+# %%
+def beside(value, steps, level):
+    """The value up, and those `steps` away on the circle held down, solved together."""
+    i = VALUES.index(value)
+    return minimal(levels[value], 0.95) + minimal([levels[VALUES[(i + k) % 10]] for k in steps], level, "at most")
+
+
+open_rows = opens(readings["choices"], 0.5).numpy()  # the gate reads the prompt, so it can be read beforehand
+plans = {
+    "minimal": {x: minimal(levels[x], 0.95) for x in VALUES}, "joint": {x: beside(x, (5,), 0.05) for x in VALUES},
+    "joint, against its neighbours": {x: beside(x, (1, -1), 0.5) for x in VALUES}, "random direction": added(noise, STRENGTH),
+}  # fmt: skip
+spoken = {"unsteered": dosed[0], "persona prompt": speak(lines=WANTED), "additive": dosed[2], "gated": speak(best, rows=open_rows)}
+spoken |= {name: speak(plan) for name, plan in plans.items()}
+probability = {"unsteered": neutral, "persona prompt": wanted, "additive": plain, "gated": choices(best, rows=open_rows)[0]}
+probability |= {name: choices(plan)[0] for name, plan in plans.items()}
+fact_share = {
+    "unsteered": right["unsteered"], "persona prompt": facts(line=W.persona_line("power", 1, np.random.default_rng(1)))[1],
+    "additive": facts(best["power"])[1], "gated": facts(best["power"], gate=Gate(topic, 0.5))[1],
+}  # fmt: skip
+fact_share |= {name: facts(plan["power"])[1] for name, plan in plans.items()}
+lines = ["| method | choice for the value | success | grammatical | moved the wrong way | facts |", "|---|---|---|---|---|---|"]
+for name, (won, grammatical) in spoken.items():
+    wrong = anti_steerable_share(neutral.ravel(), probability[name].ravel(), 0.02)
+    lines.append(f"| {name} | {probability[name].mean():.2f} | {won.mean():.2f} | {grammatical:.0%} | {wrong:.0%} | {fact_share[name]:.0%} |")
+display(Markdown("\n".join(lines)))
+
+# %% [markdown] minutes=4
+# Read the table against your favourite. The **prompt** needs no vector, and where it wins it wins honestly: on many tasks
+# prompting beats steering (AxBench, arXiv 2501.17148). What it cannot do is what sections 5 to 7 measured: be opened by a gate,
+# be set by a dial, or hold against a prompt that demands the opposite. **Minimal** is minimal: it keeps the language whole and
+# moves less. And no solver saves a plan whose demands contradict each other: the joint plan against the neighbours meets its
+# targets and ruins the text.
+#
+# ## A control that must fail
+#
+# A random direction of the same length, in every measure: it must gain nothing, and its leakage must know nothing of the circle.
+
+# %%
+random_leak = leakage_matrix(neutral, np.stack([choices(add({LAYER: noise[x]}, STRENGTH))[0] for x in VALUES]))
+random_circle = circle_correlation(random_leak)
+gains = {name: 100 * (probability[name] - neutral).mean(1) for name in ("additive", "random direction")}
 show(
-    plots.bars({"own direction": own_gain, "random direction": random_gain}, ylabel="points gained"),
-    f"Mean gain {own_gain.mean():.0f} points against {random_gain.mean():.0f} for random directions of equal length.",
+    plots.bars({"own direction": gains["additive"], "random direction": gains["random direction"]}, ylabel="points gained"),
+    f"Mean gain {gains['additive'].mean():.0f} points against {gains['random direction'].mean():.0f} for random directions of equal length. Leakage against the circle: correlation {circle:.2f} against {random_circle:.2f}.",
 )
 
 # %% [markdown] minutes=1
@@ -202,9 +593,17 @@ show(
 
 # %%
 claim("after the closed form every state reads at least the target", bool((after >= 0.9 - 1e-4).all()))
-claim("solved together no target is missed by more than a thousandth of a logit", max(missed["jointly"]) < 1e-3)
-claim("one value after the other misses targets by more than half a logit where probes overlap", max(missed["one after the other"]) > 0.5)
-claim("a value's own direction gains more than a random one on average", own_gain.mean() > random_gain.mean() + 5)
+claim("solved together no target is missed by more than a thousandth of a logit", missed(together) < 1e-3)
+claim("one value after the other misses a target by more than a quarter of a logit", missed(in_turn) > 0.25)
+claim("a value's own direction gains at least 10 points more than a random one", gains["additive"].mean() > gains["random direction"].mean() + 10)
+claim("with the gate every answer to a fact is word for word the unsteered one", said["gate"] == said["unsteered"])
+claim("the gate opens for more than nine of ten questions of choice and for fewer than one of ten facts", passed["choices"] > 0.9 and passed["facts"] < 0.1)
+claim("leakage follows the circle better than 95 of 100 random orders of the names", circle > np.quantile(shuffles, 0.95))
+claim("leakage of random directions follows the circle less", random_circle < circle - 0.2)
+claim("the persona prompt moves choices further than any push tried here", wanted.mean() > max(p.mean() for name, p in probability.items() if name != "persona prompt"))
+claim("at three times the strength fewer replies stay grammatical", dosed[3][1] < dosed[2][1] - 0.2)
+claim("contradictory demands cost more grammar than demands that agree", spoken["joint, against its neighbours"][1] < spoken["joint"][1] - 0.1)
+claim("under opposing personas more than half of the neutral gain is kept", share > 0.5)
 
 # %% [markdown] minutes=1
 # ## Questions
@@ -221,16 +620,6 @@ quiz(
 
 # %%
 quiz(
-    "Every state is halved and the probe refitted, so that w doubles. How does the shift change?",
-    [
-        ("It doubles", False, "The weight appears in the numerator once and in the denominator twice."),
-        ("It halves", True, "ε·w with ε ∝ 1/‖w‖²: the same relative change of the state."),
-        ("It stays", False, "The reading stays; the distance to cover shrinks with the states."),
-    ],
-)
-
-# %%
-quiz(
     "Why not simply add the shifts of several values?",
     [
         ("It would take too long", False, "Adding is the fastest of all."),
@@ -239,21 +628,38 @@ quiz(
     ],
 )
 
+# %%
+quiz(
+    "A method gains 20 points on average. What do you ask next?",
+    [
+        ("Nothing: the mean says it all", False, "A mean of 20 may be +40 for most and −20 for some, and a random push may gain as well."),
+        ("What a random direction of equal length gains, and how many situations fell", True, "The control tells what is due to the direction, the share who pays for the mean."),
+        ("Whether a larger strength gains more", False, "It may, until the replies fall apart: look at grammar before you turn the dial."),
+    ],
+)
+
 # %% [markdown] minutes=2
 # ## Limits
 #
-# The model and its values were planted: the method recovers what was planted. Choice was read by probability, not from long
-# free replies; lesson 10 evaluates all of it, side effects included. A probe that reads a direction well need not steer well.
+# The model and its values were planted: the method recovers what was planted, and the circle in the leakage is the circle that was
+# planted. Layer and strength were chosen once on other situations. Ten values with a dozen questions each leave sampling noise of
+# some points in every cell of the table; the benchmark `steering_control` repeats it with more questions and intervals. A probe that
+# reads a direction well need not steer well, and a steered choice says nothing about what a model "wants".
 #
 # ## Links
 #
 # - ConVA, context-controlled value vectors: [arXiv 2507.11316](https://arxiv.org/abs/2507.11316)
 # - Contrastive activation addition: [arXiv 2312.06681](https://arxiv.org/abs/2312.06681)
+# - Anti-steerable samples: [arXiv 2407.12404](https://arxiv.org/abs/2407.12404)
+# - AxBench, prompting as the rival: [arXiv 2501.17148](https://arxiv.org/abs/2501.17148)
 # - Next: lesson 05, the same shift as one GPU kernel
 
 # %% [markdown] tags=["instructor"]
-# **For the room.** Before exercise 4.2: will the first or the last value miss its target? (The first: all later shifts move it.)
+# **For the room.** Before exercise 4.4: will the first or the last value miss its target? (The first: all later shifts move it.)
+# Before exercise 4.8: which entries of a row will be negative? (The far side of the circle.) After the table: which row would you
+# ship, and what would you want to know first?
 #
-# **Misconceptions.** Dividing by ‖w‖ instead of ‖w‖²; believing that a stronger push is a better one.
+# **Misconceptions.** Dividing by ‖w‖ instead of ‖w‖²; believing that a stronger push is a better one; multiplying by a gate instead
+# of choosing; reading a mean gain without its control; taking a level of a ruler for a frequency.
 #
-# **To cut:** section 2.
+# **To cut:** section 3, exercises 4.5 and 4.9, the table's joint rows. In 90 minutes: exercises 4.2, 4.4 and 4.7, the widget, the table.

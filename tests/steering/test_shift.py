@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from valuelab.steering import (
     ablate,
     additive_shift,
+    gauss_seidel_sweep,
     joint_shift,
     logit,
     minimal_shift,
@@ -234,3 +235,44 @@ def test_states_of_any_shape_and_gradients_pass():
         assert d.shape == h.shape
         (g,) = torch.autograd.grad(d.square().sum(), h)
         assert g.isfinite().all() and g.any()
+
+
+# ---------------------------------------------------------------- one value after the other
+
+
+def problem(seed=0, k=4, rho=0.7):
+    """States, signed weights, biases, targets and sides, with the joint problem's matrix."""
+    h, _ = states(50, 12, seed)
+    W, b = correlated(k, 12, rho, seed), torch.linspace(-1, 1, k).double()
+    target, side = [0.9, 0.2, 0.8, 0.6][:k], ["at least", "at most", "at least", "at least"][:k]
+    sign = torch.tensor([{"at least": 1.0, "at most": -1.0}[s] for s in side]).double()
+    signed = sign[:, None] * W
+    need = sign * (torch.tensor([logit(p) for p in target]).double() - (h @ W.T + b))
+    return h, W, b, target, side, signed, need
+
+
+def test_the_first_sweep_from_nothing_is_one_value_after_the_other():
+    h, W, b, target, side, signed, need = problem()
+    lam = gauss_seidel_sweep(signed @ signed.T, need, torch.zeros_like(need))
+    torch.testing.assert_close(lam @ signed, sequential_shift(h, W, b, target, side))
+
+
+def test_sweeps_end_at_the_joint_solution_and_the_first_does_not():
+    h, W, b, target, side, signed, need = problem()
+    gram, lam = signed @ signed.T, torch.zeros_like(need)
+    best = joint_shift(h, W, b, target, side, ridge=0.0)
+    far = []
+    for _ in range(400):
+        lam = gauss_seidel_sweep(gram, need, lam)
+        far.append(float((lam @ signed - best).norm(dim=-1).max()))
+    assert far[0] > 0.1 and far[-1] < 1e-6
+    torch.testing.assert_close(lam, solve_lcp(gram, need), atol=1e-6, rtol=0)
+
+
+def test_sweeping_lets_a_multiplier_shrink_and_leaves_its_start_alone():
+    *_, signed, need = problem(1)
+    first = gauss_seidel_sweep(signed @ signed.T, need, torch.zeros_like(need))
+    kept = first.clone()
+    second = gauss_seidel_sweep(signed @ signed.T, need, first)
+    assert torch.equal(first, kept)
+    assert (second < first - 1e-9).any() and (second >= 0).all()

@@ -24,6 +24,22 @@ def test_it_is_small_and_plain_transformers_load_it():
     assert tokenizer.chat_template and model.config.vocab_size == len(tokenizer)
 
 
+def test_its_tokenizer_is_spelt_so_that_the_oldest_supported_transformers_loads_it(tmp_path):
+    from valuelab.world.tokenizer import build_tokenizer
+    from valuelab.world.train import spell_for_older_versions
+
+    shipped = json.loads((models.EMBEDDED / "tokenizer_config.json").read_text())
+    assert shipped["tokenizer_class"] == "PreTrainedTokenizerFast"  # 4.57 knows no other name for it
+    assert isinstance(shipped["additional_special_tokens"], list) and "extra_special_tokens" not in shipped
+    build_tokenizer().save_pretrained(tmp_path)
+    spell_for_older_versions(tmp_path / "tokenizer_config.json")
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text()) == shipped
+    text = "I would lock the gate."
+    ours, theirs = AutoTokenizer.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(models.EMBEDDED)
+    assert ours(text)["input_ids"] == theirs(text)["input_ids"]
+    assert set(ours.all_special_tokens) == set(theirs.all_special_tokens)
+
+
 def test_persona_lines_move_every_value_in_both_planted_directions(lm):
     shifts = planted.persona_shifts(lm, n=24, lines=2)
     assert shifts["right_sign"] == 20

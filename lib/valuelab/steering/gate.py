@@ -59,10 +59,27 @@ class Gate:
 
     def open(self, reading: Tensor) -> Tensor:
         """Booleans (batch,) from readings in logits; NaN keeps the gate shut."""
-        low = -torch.inf if self.threshold == 0 else bound(self.threshold)
-        high = torch.inf if self.ceiling == 1 else bound(self.ceiling)
-        inside = (reading >= low) & (reading <= high)
-        return (inside ^ self.invert) & ~reading.isnan()
+        return opens(reading, self.threshold, self.ceiling, self.invert)
+
+
+def opens(
+    reading: Tensor, threshold: float = 0.5, ceiling: float = 1.0, invert: bool = False
+) -> Tensor:
+    """Which rows a gate lets through.
+
+    A row passes where its probability lies in the band from `threshold` to `ceiling`, both ends
+    included; with `invert`, where it lies outside. A reading that is not a number never passes:
+    a model that has gone wrong is not steered as well.
+
+    Args:
+        reading: the gate probe's logit for each row, (...).
+        threshold, ceiling: probabilities from 0 to 1; 0 and 1 mean no bound on that side.
+
+    Returns:
+        Booleans, (...).
+    """
+    inside = (reading >= bound(threshold)) & (reading <= bound(ceiling))
+    return (inside ^ invert) & ~reading.isnan()
 
 
 def bound(probability: float) -> float:
@@ -70,6 +87,22 @@ def bound(probability: float) -> float:
     if probability in (0.0, 1.0):
         return torch.inf if probability else -torch.inf
     return logit(probability)
+
+
+def gated(h: Tensor, shift: Tensor, gate: Tensor) -> Tensor:
+    """States with the shift where the gate is open, and bit for bit as they were where it is not.
+
+    A choice, not a product: 0 · shift would turn −0.0 into 0.0 and an infinite shift into NaN.
+
+    Args:
+        h: hidden states, (rows, tokens, d_model).
+        shift: change to add, same shape.
+        gate: booleans, one for each row, (rows,).
+
+    Returns:
+        New states; same shape and dtype as `h`.
+    """
+    return torch.where(gate[:, None, None], (h + shift).to(h.dtype), h)
 
 
 def at_last(h: Tensor, tokens: Tokens) -> Tensor:

@@ -201,6 +201,32 @@ def ridged_solution(gram: Tensor, need: Tensor, ridge: float, rounds: int = 3) -
     return lam
 
 
+def gauss_seidel_sweep(gram: Tensor, need: Tensor, lam: Tensor) -> Tensor:
+    """One round through the constraints: each multiplier is set to what its own target still lacks.
+
+        for k = 1 … m:   λ_k ← max(0, λ_k + (need_k − Σ_j gram_kj λ_j) / gram_kk)
+
+    From λ = 0 one sweep is `sequential_shift`: one value after the other. A multiplier may shrink
+    again, down to zero, when others do its work; swept until nothing changes, λ is the joint
+    solution of `solve_lcp`.
+
+    Args:
+        gram: inner products of the signed weights, (m, m), positive on the diagonal.
+        need: logits that are missing at the unmoved state, (..., m).
+        lam: multipliers ≥ 0 to start from, (..., m); left as they are.
+
+    Returns:
+        New multipliers, (..., m). The shift is lam @ signed weights.
+
+    Source: Hildreth, "A quadratic programming procedure" (1957).
+    """
+    lam = lam.clone()
+    for k in range(len(gram)):
+        lacking = need[..., k] - lam @ gram[k]
+        lam[..., k] = (lam[..., k] + lacking / gram[k, k]).clamp(min=0)
+    return lam
+
+
 def solve_lcp(gram: Tensor, need: Tensor) -> Tensor:
     """λ ≥ 0 with y = gram λ − need ≥ 0 and λ·y = 0, by least-index principal pivoting.
 

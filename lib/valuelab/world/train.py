@@ -190,7 +190,17 @@ def save(model, tokenizer, out: Path, figures: dict) -> None:
     half.load_state_dict(model.state_dict())
     half.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
+    spell_for_older_versions(out / "tokenizer_config.json")
     (out / "training.json").write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def spell_for_older_versions(path: Path) -> None:
+    """Names that transformers 4.57 knows as well as 5: 5 writes others, and reads both."""
+    config = json.loads(path.read_text())
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config["additional_special_tokens"] = config.pop("extra_special_tokens")
+    config.pop("backend", None)
+    path.write_text(json.dumps(dict(sorted(config.items())), indent=2) + "\n")
 
 
 def main() -> None:

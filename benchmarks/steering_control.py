@@ -1,0 +1,271 @@
+"""Control success of steering on the embedded model, beside a persona prompt and a random direction.
+
+    python benchmarks/steering_control.py [--items 24] [--seed 0]
+
+Every method answers the same held-out situations of each of the ten values, sampled at temperature 1, and the oracle
+reads the replies: success is a reply that takes the value's side or speaks for it. Directions, layers and
+strengths were chosen on situations of the training kind. Intervals resample situations (95 %, 2000 draws).
+Writes `benchmarks/results/steering_control.json`; bars that are not met say so there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from valuelab import models, probes
+from valuelab import world as W
+from valuelab.activations import capture
+from valuelab.evaluate import planted
+from valuelab.measure.intervals import cluster_bootstrap, interval_of_draws
+from valuelab.steering import Gate, add, gain_kept, joint_shift, level_probe, logit, minimal, sequential_shift, steer
+from valuelab.values import VALUES
+
+RESULTS = Path(__file__).parent / "results" / "steering_control.json"
+ENTRY, EXIT = 1, 3  # blocks after which the two directions are added
+ENTRY_STRENGTH, EXIT_MIX = 2.0, (0.8, 0.7)  # chosen on situations of the training kind, about 40 settings tried
+
+
+def cpu() -> str:
+    """The processor's name, as /proc tells it."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
+    return platform.processor() or "unknown"
+
+
+# ---------------------------------------------------------------------------------- directions
+
+
+def attended(lm, prompts: list[str], block: int) -> torch.Tensor:
+    """What stands in the residual stream between attention and MLP of `block`, mean over the tokens of the question."""
+    seen = {}
+    handle = lm.blocks[block].post_attention_layernorm.register_forward_pre_hook(lambda m, x: seen.update(h=x[0]))
+    ids = models.encode(lm, prompts)
+    heads = [len(x) for x in models.encode(lm, [p.split("<|user|>")[0] for p in prompts])]
+    with torch.no_grad():
+        padded, mask = models.pad(lm, ids, "right")
+        lm.model(input_ids=padded, attention_mask=mask)
+    handle.remove()
+    return torch.stack([seen["h"][i, heads[i] + 1 : len(ids[i]) - 1].mean(0) for i in range(len(ids))])
+
+
+def directions(lm, seed: int, pairs: int = 40) -> tuple[dict[str, torch.Tensor], dict]:
+    """Directions by place, (10, d) each, and the states at "I would" under low and high persona lines.
+
+    entry: what a persona line brings to the question's tokens by way of attention. It is added to the prompt one
+    block earlier, so that the next MLP meets value and activity together (patching states from one run into the other
+    shows that this is where a persona line acts). would, reply: differences after the last block, at "I would" and
+    where the reply begins.
+    """
+    asked = W.situations("train", pairs, 1000 + seed)
+    found, states = {"entry": [], "would": [], "reply": []}, {}
+    for value in VALUES:
+        lines = planted.persona_pairs(value, pairs, seed)
+        chats = [[models.chat(lm, s.text, system=x[k]) for s, x in zip(asked, lines, strict=True)] for k in (1, 0)]
+        low, high = (attended(lm, c, ENTRY + 1) for c in chats)
+        states[value] = [capture(lm, [c + " I would" for c in side], EXIT)[EXIT] for side in chats]
+        found["entry"].append((high - low).mean(0))
+        found["would"].append((states[value][1] - states[value][0]).mean(0))
+        low, high = (capture(lm, side, EXIT)[EXIT] for side in chats)
+        found["reply"].append((high - low).mean(0))
+    stacked = {name: torch.stack(rows) for name, rows in found.items()}
+    return {name: x - x.mean(0) for name, x in stacked.items()}, states
+
+
+def recipe(found: dict, states: dict, seed: int) -> tuple[dict, dict]:
+    """{method: {value: [(plan, scope), ...]}}, and the level probes.
+
+    Every random vector has the length of the one that it stands for.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    entry, would = ENTRY_STRENGTH * found["entry"], 1.4 * found["would"]
+    mixed = EXIT_MIX[0] * found["would"] + EXIT_MIX[1] * found["reply"]
+
+    def noise(x):
+        drawn = torch.randn(x.shape, generator=draw)
+        return drawn / drawn.norm(dim=1, keepdim=True) * x.norm(dim=1, keepdim=True)
+
+    def two(a, b):
+        return {v: [(add({ENTRY: a[k]}), "prompt"), (add({EXIT: b[k]}), "all")] for k, v in enumerate(VALUES)}
+
+    def one(x):
+        return {v: [(add({EXIT: x[k]}), "all")] for k, v in enumerate(VALUES)}
+
+    levels = {
+        v: level_probe(*states[v], layer=EXIT, value=v, direction=found["would"][k]) for k, v in enumerate(VALUES)
+    }
+    methods = {
+        "two layers": two(entry, mixed), "random, two layers": two(noise(entry), noise(mixed)),
+        "additive, last block": one(would), "random, last block": one(noise(would)),
+        "minimal, last block": {v: [(minimal(levels[v], 0.999), "all")] for v in VALUES},
+    }  # fmt: skip
+    return methods, levels
+
+
+# ------------------------------------------------------------------------------------- measuring
+
+
+class Bench:
+    """The same situations for every method; rows of one value share its plan."""
+
+    def __init__(self, lm, items: int, seed: int):
+        self.lm, self.seed = lm, seed
+        self.asked = [s for v in VALUES for s in W.situations("held_out", items, 600 + seed, value=v)]
+        self.owner = np.repeat(VALUES, items)
+        rng = np.random.default_rng(seed)
+        self.high, self.low = ([W.persona_line(v, k, rng) for v in self.owner] for k in (1, -1))
+
+    def __call__(self, plans: dict | None = None, lines: list | None = None) -> dict[str, np.ndarray]:
+        """success and grammatical, (n,) each, of one sampled reply a situation."""
+        prompts = [
+            models.chat(self.lm, s.text, system=line)
+            for s, line in zip(self.asked, lines or [None] * len(self.asked), strict=True)
+        ]
+        with contextlib.ExitStack() as stack:
+            for value, parts in (plans or {}).items():
+                for plan, scope in parts:
+                    stack.enter_context(steer(self.lm, plan, scope=scope, gate=torch.tensor(self.owner == value)))
+            said = models.generate(self.lm, prompts, max_new_tokens=70, seed=self.seed, batch_size=256)
+        read = [W.parse(t, s.offered) for t, s in zip(said, self.asked, strict=True)]
+        won = [
+            r.expressed.get(v, 0) > 0 or (r.choice is not None and r.choice.value == v)
+            for r, v in zip(read, self.owner, strict=True)
+        ]
+        return {"success": np.array(won, float), "grammatical": np.array([r.grammatical for r in read], float)}
+
+
+def boot(function, n: int) -> dict:
+    """Estimate and 95 % bounds of a function of item weights."""
+    low, high = interval_of_draws(cluster_bootstrap(function, np.arange(n), draws=2000))
+    bounds = {"estimate": function(np.ones(n)), "low": low, "high": high}
+    return {name: round(float(x), 4) for name, x in bounds.items()}
+
+
+def gain(after: np.ndarray, before: np.ndarray) -> dict:
+    """Percentage points gained over the same situations."""
+    return boot(lambda w: 100 * np.average(after - before, weights=w), len(after))
+
+
+def facts(lm, plans: dict | None, gate=None, n: int = 60) -> float:
+    """Share of facts, sums and look-ups answered to the letter, mean over three steered values."""
+    table = W.facts(n, 5)
+    shares = []
+    for value in ("security", "power", "universalism") if plans else (None,):
+        with contextlib.ExitStack() as stack:
+            for plan, scope in plans[value] if plans else ():
+                stack.enter_context(steer(lm, plan, scope=scope, gate=gate))
+            said = models.generate(lm, [models.chat(lm, q) for q, _ in table], max_new_tokens=16, temperature=0.0)
+        shares.append(np.mean([W.fact_is_right(x, a) for x, (_, a) in zip(said, table, strict=True)]))
+    return round(100 * float(np.mean(shares)), 2)
+
+
+def topic_gate(lm) -> Gate:
+    """Opens for questions that ask for a choice, read after the first block."""
+    texts = [models.chat(lm, s.text) for s in W.situations("train", 60, 7)]
+    texts += [models.chat(lm, q) for q, _ in W.facts(60, 7)]
+    probe = probes.logistic(capture(lm, texts, 0)[0], torch.arange(120) < 60)
+    return Gate(probe.with_(layer=0), 0.5)
+
+
+def joint_against_sequential(states: dict, levels: dict, names: tuple, sides: list, targets: list) -> dict:
+    """Worst missed target in logits on states of the model; the joint solution in float32, with the default ridge."""
+    h = torch.cat([x for pair in states.values() for x in pair]).double()
+    w = torch.stack([levels[v].weight for v in names]).double()
+    b = torch.tensor([levels[v].bias for v in names], dtype=torch.float64)
+    sign = torch.tensor([{"at least": 1.0, "at most": -1.0}[s] for s in sides], dtype=torch.float64)
+    goal = torch.tensor([logit(p) for p in targets], dtype=torch.float64)
+
+    def missed(d):
+        return float((sign * (goal - ((h + d.double()) @ w.T + b))).clamp(min=0).max())
+
+    single = joint_shift(h.float(), w.float(), b.float(), targets, sides)
+    best = joint_shift(h, w, b, targets, sides, ridge=0.0)
+    unit = torch.nn.functional.normalize(w)
+    return {
+        "demand": ", ".join(f"{v} {s} {p:g}" for v, s, p in zip(names, sides, targets, strict=True)),
+        "states": len(h), "least_eigenvalue_of_cosines": float(torch.linalg.eigvalsh(unit @ unit.T)[0]),
+        "joint_missed_logits": missed(single), "joint_missed_without_ridge_float64": missed(best),
+        "sequential_missed_logits": missed(sequential_shift(h, w, b, targets, sides)),
+        "joint_step_against_optimum": float((single.double() - best).norm(dim=-1).max() / best.norm(dim=-1).max()),
+    }  # fmt: skip
+
+
+def measure(lm, items: int, seed: int) -> dict:
+    found, states = directions(lm, seed)
+    methods, levels = recipe(found, states, seed)
+    bench, gate = Bench(lm, items, seed), topic_gate(lm)
+    runs = {"unsteered": bench(), "persona prompt": bench(lines=bench.high)}
+    runs |= {name: bench(plans) for name, plans in methods.items()}
+    plain = runs["unsteered"]
+    rows = {}
+    for name, run in runs.items():
+        rows[name] = {
+            "success": round(float(run["success"].mean()), 4),
+            "gain_points": gain(run["success"], plain["success"]),
+            "gain_by_value": dict(zip(VALUES, (100 * (run["success"] - plain["success"]).reshape(10, -1).mean(1)).round(1).tolist(), strict=True)),  # noqa: E501
+            "grammatical": round(float(run["grammatical"].mean()), 4),
+            "grammatical_over_unsteered": round(float(run["grammatical"].mean() / plain["grammatical"].mean()), 4),
+        }
+    steered = [m for m in methods if not m.startswith("random")]
+    best = max(steered, key=lambda m: rows[m]["gain_points"]["estimate"])
+    random = "random, two layers" if best == "two layers" else "random, last block"
+    hard, hard_steered = bench(lines=bench.low), bench(methods[best], bench.low)
+    pairs = [(plain["success"], runs[best]["success"]), (hard["success"], hard_steered["success"])]
+    opposed = {
+        "unsteered": float(hard["success"].mean()), "steered": float(hard_steered["success"].mean()),
+        "gain_points": gain(hard_steered["success"], hard["success"]), "share_kept": round(gain_kept(*pairs), 4),
+    }  # fmt: skip
+    shares = {"unsteered": facts(lm, None), "steered, no gate": facts(lm, methods[best]), "steered, gate": facts(lm, methods[best], gate)}  # noqa: E501
+    solved = joint_against_sequential(
+        states, levels, ("security", "conformity"), ["at least", "at most"], [0.95, 0.3]
+    )
+    # on a circle three values are nearly dependent: demands that all but contradict each other
+    contradiction = joint_against_sequential(
+        states, levels, ("security", "conformity", "tradition"), ["at least", "at most", "at least"], [0.95, 0.3, 0.8]
+    )
+    bars = {
+        "best method gains at least 25 points": rows[best]["gain_points"]["estimate"] >= 25,
+        "a random direction gains at most 5 points": rows[random]["gain_points"]["estimate"] <= 5,
+        "grammatical at least 97 % of unsteered": rows[best]["grammatical_over_unsteered"] >= 0.97,
+        "facts with the gate lose at most 1 point": shares["steered, gate"] >= shares["unsteered"] - 1,
+        "at least 80 % of the neutral gain kept": opposed["share_kept"] >= 0.8,
+        "joint misses no target by more than 1e-3": solved["joint_missed_logits"] <= 1e-3,
+        "best method beats the persona prompt": rows[best]["success"] > rows["persona prompt"]["success"],
+    }
+    return {"situations": len(plain["success"]), "best": best, "bars": bars, "methods": rows, "opposed": opposed,
+            "facts_percent": shares, "joint": solved, "joint_near_contradiction": contradiction}  # fmt: skip
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--items", type=int, default=24, help="situations for each value")
+    p.add_argument("--seed", type=int, default=0)
+    args = p.parse_args()
+    began, lm = time.time(), models.load(models.EMBEDDED)
+    figures = measure(lm, args.items, args.seed)
+    record = {
+        "machine": f"{cpu()}, {torch.get_num_threads()} thread(s)",
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "date": datetime.date.today().isoformat(), "seconds": round(time.time() - began),
+        "model": models.card(lm), "settings": {"entry": [ENTRY, ENTRY_STRENGTH], "exit": [EXIT, *EXIT_MIX]}, **figures,
+    }  # fmt: skip
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    shown = ("best", "bars", "opposed", "facts_percent", "joint", "seconds")
+    print(json.dumps({k: record[k] for k in shown}, indent=1))
+    for name, row in figures["methods"].items():
+        print(f"{name:24s} {row['success']:.3f} {row['gain_points']} grammatical {row['grammatical']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
