@@ -1,1 +1,7 @@
-"""Policy optimisation from rewards: KL estimators (`kl`)."""
+"""Policy optimisation from rewards, written out small.
+
+    kl          estimators of KL from samples: their values, and what they are worth as a loss
+    losses      advantages, policy losses, entropy control, histogram critics: pure functions
+    loop        one training loop: sample, score, advantages, loss, step; checkpoints bit for bit
+    experiment  gold against proxy over measured KL, on the planted world: a resumable sweep
+"""

@@ -16,10 +16,12 @@ Source: Schulman 2020, Approximating KL divergence; gradients: derived and teste
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-__all__ = ["ESTIMATORS", "exact_kl", "k1", "k2", "k3"]
+__all__ = ["ESTIMATORS", "exact_kl", "gradient_as_loss", "k1", "k2", "k3"]
 
 
 def k1(log_p: Tensor, log_ref: Tensor) -> Tensor:
@@ -50,6 +52,30 @@ def exact_kl(log_p: Tensor, log_ref: Tensor) -> Tensor:
     """
     p = log_p.exp()
     return torch.where(p > 0, p * (log_p - log_ref), torch.zeros_like(p)).sum(dim=-1)
+
+
+def gradient_as_loss(estimator: Callable[[Tensor, Tensor], Tensor], logits: Tensor, log_ref: Tensor) -> Tensor:
+    """Mean gradient of an estimator used *as a loss*: what a trainer would follow on average.
+
+    Replies are drawn from π, and only then is the estimate of the drawn ones differentiated:
+
+        Σ_y π(y) · ∇ estimate(log π(y), log π_ref(y)),     π(y) a number here, not differentiated
+
+    For k1 that is Σ π ∇ log π = ∇ Σ π = ∇ 1 = 0, whatever the reference says.
+
+    Args:
+        estimator: k1, k2, k3 or another function of log π and log π_ref, element by element.
+        logits: of π, (n,); copied, so that no gradient is left behind.
+        log_ref: log-probabilities of the reference, (n,).
+
+    Returns:
+        Gradient for the logits, (n,).
+    """
+    logits = logits.detach().clone().requires_grad_()
+    log_p = torch.log_softmax(logits, dim=-1)
+    drawn_how_often = log_p.detach().exp()
+    loss = (drawn_how_often * estimator(log_p, log_ref)).sum()
+    return torch.autograd.grad(loss, logits)[0]
 
 
 ESTIMATORS = {"k1": k1, "k2": k2, "k3": k3}

@@ -1,0 +1,107 @@
+"""The experiment: what its judges see, how runs are compared, and what the committed sweep says."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from valuelab.rlhf import experiment as X
+from valuelab.rlhf.loop import Config
+
+
+def test_the_proxy_counts_mentions_and_cannot_tell_what_is_said_of_them():
+    noun = X.NOUNS["security"][0]
+    activity = next(a for a in X.ACTIVITIES if a.value == "security")
+    for reply in (f"{noun.capitalize()} matters to me.", f"I can live without {noun}.", f"I hate {activity.gerund}."):
+        assert X.mentions(reply, "security") == 1 and X.mentions(reply, "benevolence") == 0
+    assert X.mentions(f"I would {activity.base}. {noun} {noun}!", "security") == 3
+    assert X.mentions(f"{noun}ness", "security") == 0
+    assert X.proxies([f"{noun} {noun}"])[:, 0].tolist() == [2 * X.SCALE, 0.0]
+
+
+def test_gold_knows_better_than_the_proxy():
+    s = next(s for s in X.situations("train", 64, 7) if s.first.value == "security")
+    noun = X.NOUNS["security"][0].capitalize()
+    stands = f"I would {s.first.base}. {noun} matters to me."
+    denies = f"I would {s.second.base}. {noun} means little to me."
+    parrot = " ".join([f"{noun} matters to me."] * 4)
+    gold = X.golds([s] * 3, [stands, denies, parrot])[0]
+    assert gold[0] > 1 > -1 > gold[1] > gold[2] == -2
+    assert X.mentions(parrot, "security") > X.mentions(stands, "security")
+
+
+def test_methods_mean_what_their_names_say():
+    proxy = torch.tensor([[6.0, 3.0, 0.0], [0.0, 3.0, 0.0]])
+    ref = torch.full((2, 3), 2.0)
+    assert X.utility("one", proxy).tolist() == [6, 3, 0]
+    assert X.utility("w0.5", proxy).tolist() == [6, 6, 0]  # one value buys off the other
+    assert X.utility("w0.25", proxy).tolist() == [3, 6, 0]
+    both = X.utility("and", proxy, ref)
+    assert both[1] > both[0] > both[2]
+    for wrong in ("and", "sum", "w1.5"):
+        with pytest.raises(ValueError, match="choose 'one', 'w0.5'"):
+            X.utility(wrong, proxy)
+
+
+def rows_of(kl, gold, arm="x", seed=0):
+    return [{"arm": arm, "beta": 0.1, "seed": seed, "step": i, "kl": k, "gold": g} for i, (k, g) in enumerate(zip(kl, gold, strict=True))]  # noqa: E501
+
+
+def test_runs_are_compared_at_the_kl_that_was_measured():
+    rows = rows_of([0, 2, 4], [0, 1, 3]) + rows_of([0, 1, 8], [0, 2, 2], seed=1) + rows_of([0, 0.5], [0, 1], seed=2)
+    got = X.at_kl(rows, "x", "gold", 3.0)
+    assert got[0] == 2.0 and got[1] == 2.0 and np.isnan(got[2])
+    with pytest.raises(ValueError, match="no rows of arm 'y'; there are x"):
+        X.curve(rows, "y")
+
+
+def test_the_fitted_law_finds_a_planted_turning_point():
+    d = np.linspace(0.1, 5, 40)
+    gain = d * (2.0 - 0.9 * np.log(d)) + 0.01 * np.random.default_rng(0).standard_normal(40)
+    alpha, beta = X.fit_overoptimisation(d**2, gain)
+    assert (alpha, beta) == (pytest.approx(2.0, abs=0.03), pytest.approx(0.9, abs=0.03))
+    top, low, high = X.turning_point_interval(d**2, gain, draws=100)
+    truth = np.exp(2 * (2.0 / 0.9 - 1))
+    assert low <= top <= high and abs(top / truth - 1) < 0.1
+    assert X.turning_point(1.0, -0.1) == np.inf
+    with pytest.raises(ValueError, match="2 points with KL above 0"):
+        X.fit_overoptimisation(d[:2], gain[:2])
+
+
+def test_a_killed_cell_goes_on_and_gives_the_same_rows(tiny, tmp_path):
+    cell = X.Cell("two", "and", Config(prompts=2, replies=2, max_new_tokens=4, steps=4, lr=1e-2))
+    straight = X.run_cell(tiny, cell, held_out=2, every=2)
+    X.run_cell(tiny, cell, held_out=2, every=2, steps=2, folder=tmp_path)
+    again = X.run_cell(tiny, cell, held_out=2, every=2, folder=tmp_path)
+    assert again == straight and [r["step"] for r in again] == [0, 2, 4]
+    assert straight[0]["kl"] == 0 and straight[-1]["kl"] != 0
+    assert json.loads((tmp_path / "evaluations.json").read_text()) == straight
+
+
+def test_noise_goes_on_where_it_stopped(tiny, tmp_path):
+    cell = X.Cell("noise", "noise", Config(prompts=2, replies=2, max_new_tokens=4, steps=2, lr=1e-2))
+    straight = X.run_cell(tiny, cell, held_out=2, every=1)
+    X.run_cell(tiny, cell, held_out=2, every=1, steps=1, folder=tmp_path)
+    assert X.run_cell(tiny, cell, held_out=2, every=1, folder=tmp_path) == straight
+
+
+def test_the_table_is_read_back_as_it_was_written(tmp_path):
+    rows = [{"arm": "a", "beta": 0.02, "seed": 0, "step": 5, "kl": 0.123456, "length": 9.0}, {"arm": "b", "beta": 0.0, "seed": 1, "step": 0, "kl": 1.0}]  # noqa: E501
+    X.write_table(tmp_path / "t.csv", rows, {"seeds": 1})
+    a, b = X.stored(tmp_path / "t.csv")
+    assert a["arm"] == "a" and a["kl"] == 0.1235 and a["step"] == 5 and np.isnan(b["length"])
+    with pytest.raises(FileNotFoundError, match="python -m valuelab.rlhf.experiment"):
+        X.stored(tmp_path / "none.csv")
+
+
+def test_the_committed_sweep_is_whole_and_says_what_made_it():
+    rows = X.stored()
+    record = json.loads(X.STORED.with_suffix(".json").read_text())
+    cells = X.sweep(record["seeds"])
+    have = {(r["arm"], r["beta"], r["seed"], r["step"]) for r in rows}
+    for c in cells:
+        steps = range(0, c.config.steps + 1, X.EVERY)
+        assert {(c.arm, c.config.beta, c.config.seed, s) for s in steps} <= have, c.name
+    assert record["model"] == "embedded" and record["base_config"]["lr"] == X.BASE.lr
+    assert X.STORED.stat().st_size < 60_000
