@@ -335,6 +335,9 @@ quiz(
 # **For marks.** The card and the five answers, 20 points each: plan fixed before the run (its commit is older than the
 # report's), controls present, verdict follows from the plan, limits named, answers specific to the model chosen.
 #
+# **Questions for the room.** Who would accept a plan that its author could still change? Which of the three findings would you
+# put on the first line of the card, and which would your employer?
+#
 # **Misconceptions.** "Not decided" is a failure of the student; a plan may be tightened after the run.
 #
 # **To cut.** 90 minutes: not given. One day: 11.1, 11.4 and the card. Semester: all, in groups of two, one model each.
