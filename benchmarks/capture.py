@@ -14,63 +14,26 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 import statistics
+import sys
 import time
-import weakref
 from pathlib import Path
 
 import torch
 import transformers
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from machine import cpu
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from valuelab import models
-from valuelab import world as W
-from valuelab.activations import capture
-from valuelab.models import LM
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from live_bytes import Live  # noqa: E402
+
+from valuelab import models  # noqa: E402
+from valuelab import world as W  # noqa: E402
+from valuelab.activations import capture  # noqa: E402
+from valuelab.models import LM  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "capture.json"
 BATCH = 32
-
-
-def cpu() -> str:
-    """The processor's name, as /proc tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
-
-
-class Live(TorchDispatchMode):
-    """Counts the bytes of storages that operations make and that are still alive, and their peak."""
-
-    def __enter__(self):
-        self.now, self.peak, self.known = 0, 0, set()
-        return super().__enter__()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if torch.is_tensor(t)}
-        out = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if torch.is_tensor(tensor):
-                self.count(tensor.untyped_storage(), given)
-        return out
-
-    def count(self, storage, given):
-        key, size = storage._cdata, storage.nbytes()
-        if key in self.known or key in given:
-            return
-        self.known.add(key)
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self.free, key, size)
-
-    def free(self, key, size):
-        self.known.discard(key)
-        self.now -= size
 
 
 def rivals(lm: LM, texts: list[str]) -> dict:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from machine import cpu
 
 from valuelab import models, world
 from valuelab.measure.readout import forced_choice, planted_choice
@@ -33,14 +34,6 @@ FRAMES = (
     " My choice is to {b}.",
     " It is better to {b}.",
 )
-
-
-def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def timed(run) -> tuple[float, float, object]:
@@ -60,7 +53,7 @@ def write_proofs() -> None:
         json.dumps(
             {
                 "what": "coverage of 95 % intervals, false alarms in the null twin, the confounded world",
-                "cpu": cpu_model(),
+                "cpu": cpu(),
                 "numpy": np.__version__,
                 "date": date.today().isoformat(),
                 "seconds": round(seconds, 1),
@@ -106,7 +99,7 @@ def main() -> None:
         "what": "two-choice items in both orders, log-probability of each choice; ms and speed-ups "
         "in processor time of this process, which other programs on the machine do not change",
         "model": models.describe(lm),
-        "cpu": cpu_model(),
+        "cpu": cpu(),
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),

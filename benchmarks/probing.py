@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 import sklearn
 import torch
 import transformers
+from machine import cpu
 
 from valuelab import models, probes
 from valuelab import world as W
@@ -34,15 +34,6 @@ from valuelab.world import grammar
 RESULTS = Path(__file__).parent / "results" / "probing.json"
 FAMILY = {p.text: k // 2 for k, p in enumerate(grammar.FIRST)}  # a wording and its negative twin
 BARS = {"mean": 0.85, "each": 0.75, "over the best baseline": 0.15}
-
-
-def cpu() -> str:
-    """The processor's name, as /proc tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
 
 
 def table(value: str, n: int, seed: int):

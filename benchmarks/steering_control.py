@@ -14,13 +14,13 @@ import argparse
 import contextlib
 import datetime
 import json
-import platform
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
+from machine import cpu
 
 from valuelab import models, probes
 from valuelab import world as W
@@ -33,14 +33,6 @@ from valuelab.values import VALUES
 RESULTS = Path(__file__).parent / "results" / "steering_control.json"
 ENTRY, EXIT = 1, 3  # blocks after which the two directions are added
 ENTRY_STRENGTH, EXIT_MIX = 2.0, (0.8, 0.7)  # chosen on situations of the training kind, about 40 settings tried
-
-
-def cpu() -> str:
-    """The processor's name, as /proc tells it."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
-    return platform.processor() or "unknown"
 
 
 # ---------------------------------------------------------------------------------- directions

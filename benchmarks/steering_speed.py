@@ -18,7 +18,6 @@ import contextlib
 import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ warnings.simplefilter("ignore")
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
+from machine import cpu  # noqa: E402
 
 from valuelab import models  # noqa: E402
 from valuelab.models import LM  # noqa: E402
@@ -40,14 +40,6 @@ from valuelab.probes import Probe  # noqa: E402
 from valuelab.steering import Gate, add, minimal, steer  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "steering_speed.json"
-
-
-def cpu() -> str:
-    """The processor's name, as /proc tells it."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
-    return platform.processor() or "unknown"
 
 
 def tokenizer_of_embedded():

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from machine import cpu
 
 from valuelab import models, weights
 from valuelab import world as W
@@ -169,14 +170,6 @@ def drifts(bench: Bench, value: str, config) -> dict:
     }
 
 
-def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=None)
@@ -201,7 +194,7 @@ def main() -> None:
         "of the other nine values",
         "model": models.describe(lm),
         "fingerprint": lm.fingerprint,
-        "cpu": cpu_model(),
+        "cpu": cpu(),
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),

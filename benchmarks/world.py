@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import platform
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
+from machine import cpu
 
 from valuelab import models, plots
 from valuelab.evaluate import planted
@@ -25,15 +25,6 @@ from valuelab.world import grammar
 
 FIGURE = Path(__file__).parents[1] / "docs" / "steering.png"
 RESULTS = Path(__file__).parent / "results" / "world.json"
-
-
-def cpu() -> str:
-    """The processor's name, as /proc tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
 
 
 def measure(lm, layer: int, strength: float, seeds: int) -> dict:

@@ -4,13 +4,11 @@ import json
 import os
 import subprocess
 import sys
-import weakref
 
 import pytest
 import torch
+from live_bytes import Live
 from tiny_models import ARCHITECTURES, N_LAYERS, TEXTS, real_folder, tiny_lm, word_tokenizer
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from valuelab import activations, models
@@ -223,6 +221,7 @@ PROGRAM = """
 import sys
 import torch
 torch.set_num_threads(1)
+from live_bytes import Live
 from tiny_models import tiny_lm
 from valuelab.activations import capture_to_disk, process
 import json, pathlib
@@ -253,36 +252,6 @@ def test_two_processes_under_accelerate_launch_write_the_same_set_as_one(tmp_pat
 
 
 # ------------------------------------------------------------------------------- memory
-
-
-class Live(TorchDispatchMode):
-    """Counts the bytes of storages that operations make and that are still alive, and their peak."""
-
-    def __enter__(self):
-        self.now = self.peak = 0
-        self.known = set()
-        return super().__enter__()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if torch.is_tensor(t)}
-        out = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if torch.is_tensor(tensor):
-                self.count(tensor.untyped_storage(), given)
-        return out
-
-    def count(self, storage, given):
-        key, size = storage._cdata, storage.nbytes()
-        if key in self.known or key in given:
-            return
-        self.known.add(key)
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self.free, key, size)
-
-    def free(self, key, size):
-        self.known.discard(key)
-        self.now -= size
 
 
 # Two real models of 24 blocks, 1/16 as wide: (architecture, d_model, width of the feed-forward part, vocabulary)

@@ -54,11 +54,12 @@ def test_a_mean_difference_steers_the_choice_and_a_random_direction_does_not(lm)
     assert abs((gain["choice"][:, 2] - gain["choice"][:, 0]).mean()) < 0.05
 
 
-def test_the_card_was_written_from_the_stored_figures():
+def test_the_card_was_written_from_the_stored_figures(monkeypatch):
     from importlib.util import module_from_spec, spec_from_file_location
     from pathlib import Path
 
     path = Path(__file__).parents[2] / "benchmarks" / "world.py"
+    monkeypatch.syspath_prepend(path.parent)  # as where it is started as a program
     spec = spec_from_file_location("world_benchmark", path)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
