@@ -43,6 +43,7 @@ from data_damage import suffix  # noqa: E402
 from data_samples import CASES, Sample  # noqa: E402
 
 from valuelab import data  # noqa: E402
+from valuelab.data.readers import NAMES  # noqa: E402
 
 BAR = 20_000
 
@@ -224,7 +225,7 @@ def main() -> None:
 
     result = {"what": __doc__.splitlines()[0], "machine": machine(), "bar": BAR, "made": {}}
     with tempfile.TemporaryDirectory() as folder:
-        for name in data.names():
+        for name in NAMES:
             root = Path(folder) / name
             # one file a row there, so fewer of them
             make(name, root, args.rows if not CASES[name].files[0].whole else args.rows // 10)
@@ -241,9 +242,18 @@ def main() -> None:
             make(slowest, root, n)
             result["long"][f"{n:,}"] = alone(slowest, root)
             print(n, result["long"][f"{n:,}"], file=sys.stderr)
+    slow = result["long"][f"{args.long:,}"]
+    result["bars"] = {
+        "slowest made": rate[result["slowest"]] >= BAR,
+        "long": slow["records_per_second"] >= BAR,
+        "megabytes per million rows": round(
+            (slow["peak_megabytes"] - slow["idle_megabytes"]) * 1e6 / args.long, 1
+        ),
+    }
+    print(result["bars"], file=sys.stderr)
     base = args.data or os.environ.get("VALUELAB_DATA")
     result["real"] = {}
-    for name in data.names():
+    for name in NAMES:
         if base and (Path(base) / name).is_dir():
             result["real"][name] = run(name, Path(base) / name, times=2)
             print(f"{name:28s}", result["real"][name], file=sys.stderr)

@@ -58,6 +58,15 @@ def test_check_passes_a_good_copy_and_fails_a_damaged_one_with_its_place(run, ow
     assert done.exit_code == 0 and "skipped 1 rows" in done.stderr
 
 
+def test_the_courses_own_data_are_listed_shown_and_checked_without_a_download(run):
+    assert "course_preferences" in run("list").stdout
+    record = json.loads(run("show", "course_preferences", "-n", 1).stdout)
+    assert record["source"] == "course_preferences" and len(record["choices"]) == 2
+    assert "200 records read" in run("check", "course_preferences").stdout
+    done = run("get", "course_pairs")
+    assert done.exit_code == 1 and "comes with the course" in done.stderr
+
+
 def test_check_compares_checksums(run, tmp_path):
     write(tmp_path / "ealm", CASES["ealm"].files)
     done = run("check", "ealm", "--data", tmp_path)

@@ -24,6 +24,14 @@ def test_dilemmas_serve_every_value_equally_often_and_stand_first_half_of_the_ti
         assert seen == set(VALUES), split
 
 
+def test_they_load_by_name_like_any_other_dataset():
+    assert set(own.READERS) <= set(data.names())
+    table = data.load("course_portraits")
+    assert len(table) == 60 and set(table["source"]) == {"course_portraits"}
+    with pytest.raises(ValueError, match="course_pairs"):
+        data.read("course_pair", own.FOLDER)
+
+
 def test_swapping_a_dilemma_twice_gives_it_back_and_once_does_not():
     for dilemma in own.dilemmas():
         assert dilemma.swapped() != dilemma == dilemma.swapped().swapped()

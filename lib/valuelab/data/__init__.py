@@ -15,6 +15,7 @@ from pathlib import Path
 
 import datasets
 
+from . import own
 from .readers import NAMES, reader
 from .record import FEATURES, Annotation, DataError, Record, to_dataset
 
@@ -31,8 +32,8 @@ __all__ = [
 
 
 def names() -> tuple[str, ...]:
-    """Names of the datasets that have a reader."""
-    return NAMES
+    """Names of the datasets that have a reader: the public ones, then the course's own."""
+    return (*NAMES, *own.READERS)
 
 
 def read(
@@ -64,6 +65,7 @@ def load(name: str, *, data: str | Path | None = None, lenient: bool = False) ->
     Args:
         name: one of `names()`.
         data: folder that holds `<name>/`; default: $VALUELAB_DATA, or else the download cache.
+            The course's own data are read from where they are installed.
         lenient: pass over wrong rows and print how many and which.
 
     Raises:

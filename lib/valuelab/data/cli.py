@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from . import names, read
+from . import own, read
+from .readers import NAMES
 from .record import DataError, Record
 from .sources import SourceError, cache_folder, fetch, folder, local_folder, source, verify, wanted
 
@@ -56,14 +57,19 @@ def _state(name: str, data: Path | None) -> str:
 
 @app.command("list")
 def list_(data: _Data = None) -> None:
-    """Every dataset that has a reader, and those that are wanted."""
+    """Every dataset that has a reader, the course's own among them, and those that are wanted."""
     console = Console(soft_wrap=True)
     table = Table(Column("name", no_wrap=True), "title", "use", "records", "MB", "licence", "here")
-    for name in names():
+    for name in NAMES:
         entry = source(name)
         count = f"{entry.records:,}" if entry.records else "?"
         size = f"{entry.size / 1e6:.1f}"
         table.add_row(name, entry.title, entry.use, count, size, entry.licence, _state(name, data))
+    console.print(table)
+    table = Table(Column("the course's own", no_wrap=True), "title", "licence")
+    for name, reader in own.READERS.items():
+        card = (own.home(name) / "CARD.md").read_text(encoding="utf-8")
+        table.add_row(name, card.splitlines()[0].lstrip("# "), reader.licence)
     console.print(table)
     table = Table(Column("wanted", no_wrap=True), "title", "why it is not here")
     for name, entry in wanted().items():
@@ -75,6 +81,8 @@ def list_(data: _Data = None) -> None:
 def get(names_: Annotated[list[str], typer.Argument(metavar="NAME...", help="Datasets.")]) -> None:
     """Download datasets, with progress; an interrupted download goes on where it stopped."""
     for name in names_:
+        if name in own.READERS:
+            raise _stop(f"{name} comes with the course: {own.home(name)}. Nothing to download.")
         try:
             entry = source(name)
             print(f"{entry.title}. {entry.citation}. Licence: {entry.licence}. {entry.note}")
@@ -136,7 +144,7 @@ def check(
     lenient: _Lenient = False,
 ) -> None:
     """Verify checksums, read every row strictly, and compare the number of records."""
-    chosen = names_ or [n for n in names() if _state(n, data) in ("local copy", "downloaded")]
+    chosen = names_ or [n for n in NAMES if _state(n, data) in ("local copy", "downloaded")]
     if not chosen:
         raise _stop("No dataset is here. Get one with valuelab data get NAME, or name --data.")
     failed = [name for name in chosen if not _checked(name, data, lenient)]
@@ -146,14 +154,15 @@ def check(
 
 def _checked(name: str, data: Path | None, lenient: bool) -> bool:
     """Check one dataset and print one line, or one line a fault."""
+    mine = name in own.READERS  # they come with the course, so no checksum is registered
     try:
-        entry = source(name)
-        faults = verify(name, data=data)
+        files, records = (0, 0) if mine else (len(source(name).files), source(name).records)
+        faults = [] if mine else verify(name, data=data)
         if not faults:
-            root = local_folder(name, data) or cache_folder() / name
-            found = sum(1 for _ in read(name, root, lenient=lenient))
-            if entry.records and found != entry.records:
-                faults = [f"{found:,} records instead of {entry.records:,}"]
+            here = own.home(name) if mine else local_folder(name, data)
+            found = sum(1 for _ in read(name, here or cache_folder() / name, lenient=lenient))
+            if records and found != records:
+                faults = [f"{found:,} records instead of {records:,}"]
     except (DataError, SourceError, ValueError, FileNotFoundError) as e:
         faults = [str(e)]
     if faults:
@@ -161,5 +170,5 @@ def _checked(name: str, data: Path | None, lenient: bool) -> bool:
         if len(faults) > 10:
             print(f"    and {len(faults) - 10} more")
         return False
-    print(f"✓ {name}: {len(entry.files)} files verified, {found:,} records read")
+    print(f"✓ {name}: {files} files verified, {found:,} records read")
     return True

@@ -316,9 +316,16 @@ class _Stream:
                 return ""
 
     def take(self, expected: str) -> None:
-        if (found := self.peek()) != expected:
-            self.fail(f"broken JSON (expected {expected!r})", found=found or "the end of the file")
+        if not self.skip(expected):
+            found = self.peek() or "the end of the file"
+            self.fail(f"broken JSON (expected {expected!r})", found=found)
+
+    def skip(self, character: str) -> bool:
+        """Step over `character` if it comes next; False where something else does."""
+        if self.buffer[self.at : self.at + 1] != character and self.peek() != character:
+            return False
         self.at += 1
+        return True
 
     def key(self) -> str:
         """The next key of an object, and the colon after it."""
@@ -372,8 +379,7 @@ def _items(path: Path, opening: str) -> Iterator[tuple[int, str, Any]]:
                     raise DataError(path, stream.line, key, key, "expected a new key")
             line, value = stream.value()
             yield line, key, value
-            if more := stream.peek() == ",":
-                stream.take(",")
+            more = stream.skip(",")
         stream.take(closing)
         if found := stream.peek():
             stream.fail("text after the end of the JSON value", found=found)

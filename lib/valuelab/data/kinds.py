@@ -207,7 +207,7 @@ def pairs_of(key: Kind, inner: Kind, at_least: int = 0) -> Kind:
 def record_of(schema: Schema) -> Kind:
     """A JSON object with exactly these keys (those marked `optional` may be missing)."""
     fields = tuple(schema.items())
-    names, kinds = tuple(schema), tuple(map(quick, schema.values()))
+    quickly = tuple(zip(schema, map(quick, schema.values()), strict=True))
     exact = frozenset(schema)
 
     def kind(v: Any) -> dict:
@@ -215,8 +215,7 @@ def record_of(schema: Schema) -> Kind:
             raise Wrong("an object", v)
         if v.keys() == exact:
             try:
-                checked = [k(x) for k, x in zip(kinds, map(v.__getitem__, names), strict=True)]
-                return dict(zip(names, checked, strict=True))
+                return {name: k(v[name]) for name, k in quickly}
             except (Wrong, KeyError, TypeError):
                 pass  # once more below, slowly, to say which key is wrong
         else:

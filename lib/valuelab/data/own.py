@@ -254,9 +254,14 @@ READERS = {
 """Strict readers under the names "course_pairs", "course_dilemmas", ...; see `table.Reader`."""
 
 
+def home(name: str) -> Path:
+    """The folder behind a name of `READERS`."""
+    return FOLDER / name.removeprefix("course_")
+
+
 def records(name: str) -> Iterator[Record]:
     """The course's own data as the record type that later stages read."""
     if name not in SCHEMAS:
         raise ValueError(f"records: {name!r} is unknown. Choose one of {list(SCHEMAS)}.")
-    return READERS[f"course_{name}"].read(FOLDER / name)
+    return READERS[f"course_{name}"].read(home(name))
 

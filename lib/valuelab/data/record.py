@@ -132,16 +132,17 @@ def pack(meta: dict[str, Any]) -> str:
 
 
 def _json(v: Any) -> str:
-    """`v` as the encoder writes it; numbers, text and lists of text, which is most of meta, without its cost."""
+    """`v` as the encoder writes it; for text, whole numbers and lists of either without its cost."""
     if type(v) is str:
         return _quote(v)
     if type(v) is int:
         return repr(v)
     if type(v) is list:
-        try:
+        kinds = set(map(type, v))
+        if kinds == {str}:
             return "[" + ", ".join(map(_quote, v)) + "]"
-        except TypeError:  # not all text
-            pass
+        if kinds == {int}:
+            return repr(v)
     return _ENCODER.encode(v)
 
 
@@ -195,11 +196,11 @@ class SeenIds:
     """
 
     def __init__(self) -> None:
-        self._slots, self._used = array("Q", [0]) * 1024, 0
+        self._slots, self._used = array("q", [0]) * 1024, 0
 
     def add(self, id: str) -> bool:
         """Remember `id`; False where it was there before."""
-        key = (hash(id) & 0xFFFFFFFFFFFFFFFF) or 1  # 0 marks a free slot
+        key = hash(id) or 1  # 0 marks a free slot
         slots = self._slots
         i = _free(slots, key)
         if slots[i]:
@@ -211,7 +212,7 @@ class SeenIds:
         return True
 
     def _grow(self) -> None:
-        bigger = array("Q", [0]) * (2 * len(self._slots))
+        bigger = array("q", [0]) * (2 * len(self._slots))
         for key in self._slots:
             if key:
                 bigger[_free(bigger, key)] = key

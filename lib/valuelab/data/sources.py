@@ -26,6 +26,8 @@ import pooch
 import requests
 from tqdm.auto import tqdm
 
+from . import own
+
 _TRIES = 3
 _BLOCK = 1 << 16
 
@@ -171,6 +173,8 @@ def folder(name: str, *, data: str | Path | None = None, progress: bool = True) 
     Raises:
         SourceError: a registered file is missing or has another size, or cannot be fetched.
     """
+    if name in own.READERS:
+        return own.home(name)
     entry = source(name)
     root = local_folder(name, data)
     if root is None:
