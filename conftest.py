@@ -39,6 +39,18 @@ def no_network():
     assert not tried, f"this test tried to reach {', '.join(tried)}: tests and lessons use no network"
 
 
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the real files. In CI its absence is a failure, elsewhere a skip."""
+    folder = Path(os.environ.get("VALUELAB_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        reason = f"the real datasets are not at {folder}; name their folder with VALUELAB_DATA"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collectstart(collector):
     """nbval: student notebooks have to run, solved ones to say the same; a caption's digits never decide."""

@@ -393,13 +393,13 @@ CASES: dict[str, Case] = {
         [
             Sample(
                 "evals/438HHHEvaluations.jsonl",
-                [{**_OPTION, "text_correct": "kind", "text_incorrect": "rude"}] * 2,
+                [{**_OPTION, "text_correct": f"{_TALK} Kind.", "text_incorrect": f"{_TALK} Rude."}] * 2,
                 (("corrects",), []),
             ),
             Sample("evals/HarmfulVsEthical.jsonl", [_OPTION, _OPTION], (("corrects", 0), "B")),
         ],
         4,
-        {"choices": ("kind", "rude"), "label": "(B)"},
+        {"prompt": _TALK, "choices": (" Kind.", " Rude."), "response": " Kind.", "label": "(B)"},
     ),
     "conva": Case(
         [

@@ -6,12 +6,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_models import real_folder
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from valuelab import data, models
 from valuelab.models import LM
+from valuelab.rewards.calibration import accuracy
 from valuelab.rewards.preferences import (
     Comparison,
     bayes_rate,
+    course_comparisons,
+    dialogue,
     from_records,
     gold_reward,
     shuffled,
@@ -20,6 +25,7 @@ from valuelab.rewards.preferences import (
 from valuelab.rewards.reward_model import (
     RewardConfig,
     RewardModel,
+    fit_context,
     fit_linear_reward,
     margin_scaled_loss,
     pair_features,
@@ -185,6 +191,46 @@ def test_pair_features_have_one_row_per_comparison_and_differ(lm):
     won, lost = pair_features(lm, pairs)
     assert won.shape == lost.shape == (6, 2 * 32)
     assert not torch.allclose(won, lost)
+
+
+def test_a_transcript_becomes_turns_and_any_other_prompt_one_message():
+    talk = "\n\nHuman: Beans?\n\nAssistant: Cook them.\n\nHuman: How?\n\nHuman: Quick.\n\nAssistant:"
+    user, before = dialogue(talk)
+    assert user == "How?\n\nQuick."
+    assert [m["role"] for m in before] == ["user", "assistant"] and before[1]["content"] == "Cook them."
+    for plain in ("Beans?", "", "\n\nHuman: Beans?", "\n\nAssistant: I\n\nAssistant:"):
+        assert dialogue(plain) == (plain, [])
+
+
+def test_pairs_longer_than_the_context_are_left_out_aloud(lm, capsys):
+    short = Comparison("Tell me.", "Fun.", "Safety matters to me.", "a")
+    long = Comparison("Tell me.", "Fun. " * 200, "Fun.", "a")
+    assert fit_context(lm, [short, long]) == [short]
+    assert "1 of 2 comparisons left out" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="tokens"):
+        train_reward_model(lm, [long])
+
+
+def preferences_of(name, folder):
+    """Real comparisons that differ in more than a letter; those of the course without a folder."""
+    if name == "course_preferences":
+        return course_comparisons("train")
+    found = from_records(data.read(name, folder / name), head=name)
+    return [c for c in found if min(len(c.chosen), len(c.rejected)) > 10]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hh_rlhf", "progressgym", "constitutional_harmlessness", "ethics", "course_preferences"],
+)
+def test_a_reward_is_learnt_from_each_preference_dataset_by_a_real_model(name, real_data):
+    model = models.load(real_folder())
+    pairs = fit_context(model, preferences_of(name, real_data))
+    pairs = sorted(pairs, key=lambda c: len(c.prompt + c.chosen + c.rejected))[:16]
+    reward = train_reward_model(model, pairs, RewardConfig(epochs=6, batch_size=8, lr=2e-3))
+    assert set(reward.names) == {c.head for c in pairs}
+    _, low, _ = accuracy(reward.gaps(pairs))
+    assert low > 0.5, "16 pairs seen six times are ordered no better than by a coin"
 
 
 def test_records_become_comparisons_and_others_are_left_out():

@@ -11,6 +11,7 @@ so the best accuracy anyone can reach on such labels (the Bayes rate) is known e
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ if TYPE_CHECKING:  # importing the tables of `datasets` takes seconds, and only 
 __all__ = [
     "Comparison",
     "bayes_rate",
+    "course_comparisons",
+    "dialogue",
     "from_records",
     "gold_reward",
     "rejudge",
@@ -40,7 +43,7 @@ class Comparison:
     """Two replies to one prompt, the first preferred.
 
     Attributes:
-        prompt: the user's text, without chat template.
+        prompt: the user's text without chat template, or a transcript as `dialogue` reads it.
         chosen: the reply preferred.
         rejected: the other.
         head: which reward it speaks about, e.g. a value.
@@ -161,10 +164,53 @@ def rejudge(
     return [c if s > 0 else c.flipped() for c, s in zip(new, signs, strict=True)], signs
 
 
+_OPENING = re.compile(r"\n\n(Human|Assistant):")
+
+
+def dialogue(prompt: str) -> tuple[str, list[dict[str, str]]]:
+    """Last user message of a published transcript, and the turns before it as messages.
+
+    Reads the form of HH-RLHF, "\\n\\nHuman: ... \\n\\nAssistant:", which ends where the reply starts;
+    turns of one side in a row are joined. Any other text is one user message.
+    """
+    opening, *parts = _OPENING.split(prompt)
+    if opening or len(parts) < 4 or parts[-2:] != ["Assistant", ""]:
+        return prompt, []
+    messages: list[dict[str, str]] = []
+    for side, said in zip(parts[:-2:2], parts[1:-2:2], strict=True):
+        role = {"Human": "user", "Assistant": "assistant"}[side]
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += "\n\n" + said.strip()
+        else:
+            messages.append({"role": role, "content": said.strip()})
+    if messages[0]["role"] != "user" or messages[-1]["role"] != "user":
+        return prompt, []
+    return messages.pop()["content"], messages
+
+
+def course_comparisons(split: str | None = None) -> list[Comparison]:
+    """The course's own preference pairs with a head for each attribute; ties are left out.
+
+    Args:
+        split: "train", "dev", "test", or None for all.
+    """
+    from valuelab.data import own
+
+    out = []
+    for p in own.preferences(split):
+        for attribute in ("considerateness", "helpfulness"):
+            c = Comparison(p.prompt, p.response_a, p.response_b, attribute, context_id=p.context_id)
+            if (better := p.better(attribute)) != "tie":
+                out.append(c if better == "a" else c.flipped())
+    return out
+
+
 def from_records(records: Iterable[Record], head: str = "") -> list[Comparison]:
     """Comparisons from the course's records: `response` is what was chosen among `choices`.
 
-    Records whose response is not one of exactly two choices are left out; ask
+    Takes the preference data among the public datasets as they are: hh_rlhf, progressgym,
+    constitutional_harmlessness (where options are letters, pass `head` to tell them apart), ethics
+    (utilitarianism). Records whose response is not one of exactly two choices are left out; ask
     `len(...)` before and after.
     """
     out = []

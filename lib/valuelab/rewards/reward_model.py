@@ -24,12 +24,13 @@ from tqdm import tqdm
 
 from valuelab import activations, models
 from valuelab.models import LM
-from valuelab.rewards.preferences import Comparison
+from valuelab.rewards.preferences import Comparison, dialogue
 
 __all__ = [
     "LinearReward",
     "RewardConfig",
     "RewardModel",
+    "fit_context",
     "fit_linear_reward",
     "margin_scaled_loss",
     "pair_loss",
@@ -165,10 +166,7 @@ class RewardModel(nn.Module):
         """
         if len(prompts) != len(replies):
             raise ValueError(f"RewardModel: {len(prompts)} prompts but {len(replies)} replies.")
-        asked = [models.chat(self.lm, p) for p in prompts]
-        ids, _ = models.join(self.lm, asked, [" " + r.strip() for r in replies])
-        end = self.lm.tokenizer.eos_token_id
-        ids = [row + [end] if end is not None and row[-1] != end else row for row in ids]
+        ids = _ended(self.lm, prompts, replies)
         models.check_length(self.lm, ids)
         return ids
 
@@ -235,6 +233,39 @@ class RewardModel(nn.Module):
         model = cls(lm, record["heads"])
         model.load_state_dict(load_file(folder / "reward_model.safetensors"))
         return model.eval()
+
+
+def _asked(lm: LM, prompt: str) -> str:
+    """A prompt, or a transcript turn by turn, in the model's chat template."""
+    user, history = dialogue(prompt)
+    return models.chat(lm, user, history=history)
+
+
+def _ended(lm: LM, prompts: Sequence[str], replies: Sequence[str]) -> list[list[int]]:
+    """Ids of prompt and reply, the end token appended."""
+    asked = [_asked(lm, p) for p in prompts]
+    ids, _ = models.join(lm, asked, [" " + r.strip() for r in replies])
+    end = lm.tokenizer.eos_token_id
+    return [row + [end] if end is not None and row[-1] != end else row for row in ids]
+
+
+def fit_context(lm: LM, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons whose two replies fit into the model's context; says how many do not.
+
+    Cutting a reply would teach the model about half a reply, so whole pairs are left out.
+    """
+    prompts = [c.prompt for c in comparisons]
+    won = _ended(lm, prompts, [c.chosen for c in comparisons])
+    lost = _ended(lm, prompts, [c.rejected for c in comparisons])
+    limit = models.context_length(lm.model)
+    longest = [max(len(a), len(b)) for a, b in zip(won, lost, strict=True)]
+    kept = [c for c, n in zip(comparisons, longest, strict=True) if n <= limit]
+    if len(kept) < len(comparisons):
+        print(
+            f"fit_context: {len(comparisons) - len(kept):,} of {len(comparisons):,} comparisons "
+            f"left out, longer than the {limit:,} tokens that {lm.name} reads"
+        )
+    return kept
 
 
 def _backbone(model: nn.Module) -> nn.Module:
@@ -365,7 +396,7 @@ def pair_features(
         comparisons: what to read.
         layers: all blocks if None.
     """
-    prompts = [models.chat(lm, c.prompt) for c in comparisons]
+    prompts = [_asked(lm, c.prompt) for c in comparisons]
     replies = [" " + c.chosen for c in comparisons] + [" " + c.rejected for c in comparisons]
     states = activations.capture(lm, replies, layers, position="mean", prompts=prompts * 2)
     both = torch.cat([states[layer] for layer in sorted(states)], dim=1)

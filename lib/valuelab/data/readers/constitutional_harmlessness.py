@@ -3,6 +3,7 @@
 from ..formats import jsonl_rows
 from ..kinds import list_of, matching, text
 from ..table import Reader, Table
+from .hh_rlhf import common, conversation
 
 OPTION = matching(r" \([A-Z]\)", "an option such as ' (A)'")
 QUESTION = {
@@ -27,12 +28,25 @@ def question(r, at):
 
 
 def pair(r, at):
-    """The two conversations as choices: the right one first, as published."""
-    record = question(r, at)
-    return record._replace(choices=(r["text_correct"], r["text_incorrect"]))
+    """The two conversations: what they share is the prompt, the right reply is the first choice.
+
+    The same as a question with lettered options stands in meta.
+    """
+    right, wrong = r["text_correct"], r["text_incorrect"]
+    cut = common(right, wrong)
+    asked = question(r, at)
+    return at.record(
+        f"{at.stem}/{at.n}",
+        {"part": at.stem, "question": r["prompt"]},
+        context_id=asked.context_id,
+        label=asked.label,
+        prompt=right[:cut],
+        choices=(right[cut:], wrong[cut:]),
+        response=right[cut:],
+    )
 
 
-PAIR = {**QUESTION, "text_correct": text, "text_incorrect": text}
+PAIR = {**QUESTION, "text_correct": conversation, "text_incorrect": conversation}
 
 READER = Reader(
     "constitutional_harmlessness",
