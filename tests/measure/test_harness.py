@@ -18,12 +18,16 @@ needs_harness = pytest.mark.skipif(
 FRAMES = (" I would {b}.", " I will {b}.")
 
 
-@pytest.fixture
-def items(toy):
+def asked(lm):
     return [
-        readout.planted_choice(toy, s, opening="", frames=FRAMES)
+        readout.planted_choice(lm, s, opening="", frames=FRAMES)
         for s in world.situations("held_out", 6)
     ]
+
+
+@pytest.fixture
+def items(toy):
+    return asked(toy)
 
 
 def test_the_task_is_written_with_two_rows_for_each_item(items, tmp_path):
@@ -45,15 +49,18 @@ def test_the_adapter_scores_like_the_native_runner(toy):
 
 
 @needs_harness
+@pytest.mark.parametrize("which", ["toy", "embedded"])
 def test_the_harness_agrees_to_a_ten_thousandth_in_log_probability(
-    toy, items, tmp_path, monkeypatch
+    which, toy, tmp_path, monkeypatch
 ):
+    lm = toy if which == "toy" else models.load()
+    items = asked(lm)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     folder = harness.write_task(items, tmp_path / "tasks")
-    result = harness.run_task(toy, folder)
+    result = harness.run_task(lm, folder)
     mass = harness.mass_of(result["samples"][harness.TASK])
-    native = readout.forced_choice(toy, items)
+    native = readout.forced_choice(lm, items)
     assert np.abs(np.log(mass) - np.log(native.mass)).max() < 1e-4
     ours = summarise_orders(native.mass, [i.context_id for i in items])
     theirs = summarise_orders(mass, [i.context_id for i in items])

@@ -36,6 +36,7 @@ __all__ = [
     "pair_loss",
     "pair_features",
     "pair_loss_gradient",
+    "reply_features",
     "train_reward_model",
 ]
 
@@ -384,23 +385,33 @@ def _batches(model: RewardModel, comparisons: Sequence[Comparison], config: Rewa
 # -------------------------------------------------- a linear head on a backbone left as it is
 
 
-def pair_features(
-    lm: LM, comparisons: Sequence[Comparison], layers: Sequence[int] | None = None
-) -> tuple[Tensor, Tensor]:
-    """Features of the chosen and the rejected replies under the unchanged language model.
+def reply_features(
+    lm: LM, prompts: Sequence[str], replies: Sequence[str], layers: Sequence[int] | None = None
+) -> Tensor:
+    """Features of replies under the unchanged language model, (n, len(layers) · d).
 
-    Mean hidden state over the reply at each layer, side by side, (n, len(layers) · d) each.
+    Mean hidden state over the reply at each layer, side by side.
 
     Args:
         lm: any causal language model.
-        comparisons: what to read.
+        prompts: (n,) what the user asked, or transcripts.
+        replies: (n,) what to read after them.
         layers: all blocks if None.
     """
-    prompts = [_asked(lm, c.prompt) for c in comparisons]
-    replies = [" " + c.chosen for c in comparisons] + [" " + c.rejected for c in comparisons]
-    states = activations.capture(lm, replies, layers, position="mean", prompts=prompts * 2)
-    both = torch.cat([states[layer] for layer in sorted(states)], dim=1)
-    return tuple(both.chunk(2))
+    asked = [_asked(lm, p) for p in prompts]
+    states = activations.capture(
+        lm, [" " + r.strip() for r in replies], layers, position="mean", prompts=asked
+    )
+    return torch.cat([states[layer] for layer in sorted(states)], dim=1)
+
+
+def pair_features(
+    lm: LM, comparisons: Sequence[Comparison], layers: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor]:
+    """`reply_features` of the chosen and of the rejected replies, (n, len(layers) · d) each."""
+    prompts = [c.prompt for c in comparisons] * 2
+    replies = [c.chosen for c in comparisons] + [c.rejected for c in comparisons]
+    return tuple(reply_features(lm, prompts, replies, layers).chunk(2))
 
 
 @dataclass(frozen=True)
@@ -419,11 +430,14 @@ class LinearReward:
 
 
 def fit_linear_reward(
-    z: Tensor, margin: Tensor | float = 0.0, ridge: float = 1e-2
+    z: Tensor,
+    margin: Tensor | float = 0.0,
+    ridge: float = 1e-2,
+    prior: Tensor | None = None,
 ) -> LinearReward:
     """Bradley-Terry head on fixed features: logistic regression on differences, no intercept.
 
-        min over w of mean -log sigmoid(w · z - margin) + ridge / 2 · |w · scale|²
+        min over w of mean -log sigmoid(w · z - margin) + ridge / 2 · |(w - prior) · scale|²
 
     Convex, solved by Newton's method. Centring needs no term here: no intercept is learnt.
 
@@ -431,18 +445,27 @@ def fit_linear_reward(
         z: feature differences chosen - rejected, (n, d).
         margin: (n,) or a number, as in `pair_loss`.
         ridge: penalty on the weights of features scaled to unit root mean square.
+        prior: weights held likely before any comparison, (d,): domain knowledge. Zero if None.
 
     Raises:
-        ValueError: z is not (n, d) or not finite.
+        ValueError: z is not (n, d) or not finite, or the prior is not (d,).
     """
     if z.ndim != 2 or not torch.isfinite(z).all():
         raise ValueError(f"fit_linear_reward: z of shape {tuple(z.shape)} must be finite (n, d).")
     scale = z.double().square().mean(dim=0).sqrt().clamp(min=1e-9)
     x = z.double() / scale
-    w = torch.zeros(x.shape[1], dtype=torch.float64)
+    known = torch.zeros(x.shape[1], dtype=torch.float64)
+    if prior is not None:
+        if prior.shape != known.shape:
+            raise ValueError(
+                f"fit_linear_reward: prior of shape {tuple(prior.shape)} for {len(known)} features; "
+                "give one weight for each, 0 where nothing is known."
+            )
+        known = prior.double() * scale
+    w = known.clone()
     for _ in range(50):
         wrong = torch.sigmoid(margin - x @ w)
-        gradient = ridge * w - x.T @ wrong / len(x)
+        gradient = ridge * (w - known) - x.T @ wrong / len(x)
         curvature = (x * (wrong * (1 - wrong))[:, None]).T @ x / len(x)
         curvature.diagonal().add_(ridge)
         step = torch.linalg.solve(curvature, gradient)
