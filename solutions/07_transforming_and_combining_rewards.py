@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 
-from valuelab import plots
+from valuelab import models, plots
 from valuelab.course import check, claim, quiz, show
+from valuelab.measure.intervals import paired_difference
 from valuelab.rewards import laboratory
 from valuelab.rewards.combination import (
     pareto_front,
@@ -40,9 +41,13 @@ from valuelab.rewards.exact import (
     kl_from_base,
     win_rate,
 )
+from valuelab.rewards.preferences import gold_reward, world_comparisons
+from valuelab.rewards.reward_model import fit_linear_reward, pair_features, reply_features
 from valuelab.rewards.transforms import centre, value_weighted, weighted_sum
+from valuelab.world import situations
 
 plots.use()
+torch.set_num_threads(min(2, torch.get_num_threads()))
 
 world = laboratory.simulate_two(seed=0, rho=-0.5, prompts=1, replies=400)
 helpful, harmless = world.first[0], world.second[0]
@@ -77,8 +82,9 @@ show(
 #
 # ## What this builds on
 #
-# Lesson 06, where the rewards come from; logarithms and the sigmoid. No language model is needed:
-# every policy here lives on a finite set of replies, so each number is exact.
+# Lesson 06, where the rewards come from; logarithms and the sigmoid. Every policy here lives on a
+# finite set of replies, so each number is exact. Most sets are simulated; in section 6 the language
+# model writes them.
 
 # %% [markdown] minutes=6
 # ## 1 · From a reward to the probability of being good
@@ -350,8 +356,94 @@ claim(
     rates["AND of transforms"] - rates["sum of raw rewards"] > 0.05,
 )
 
+# %% [markdown] minutes=5
+# ## 6 · Best-of-n from the language model
+#
+# Now the replies come from the model: it answers each of 30 questions 32 times. Two judges score the
+# answers: linear rewards fitted to noisy comparisons, as in lesson 06, one for security and one for
+# stimulation, which lie on opposite sides of the circle. Neither sees the other, and neither is
+# perfect. Whether a reply *is* good is read by the oracle that planted the world: its gold reward is
+# above 0 in **both** values.
+#
+# The 32 replies are a finite set again, so what best-of-n keeps of them is computed, not sampled. The
+# raw sum may use the best of five weights, chosen afterwards with the gold reward in hand. The AND has
+# nothing to tune. **Predict** who wins, and whether the two pay the same KL.
+
+# %%
+lm = models.load()
+PAIR = ("security", "stimulation")
+SAMPLES = 32
+
+
+def judge(value):
+    """A linear reward for one value, from 400 noisy comparisons."""
+    won, lost = pair_features(lm, world_comparisons(value, 400, seed=0))
+    return fit_linear_reward((won - lost).double(), ridge=0.05)
+
+
+asked = [s for s in situations("held_out", 30, seed=7, value=PAIR[0]) for _ in range(SAMPLES)]
+replies = models.generate(lm, [models.chat(lm, s.text) for s in asked], max_new_tokens=40, seed=0)
+replies = [r or "." for r in replies]  # an empty reply has no state to read
+states = reply_features(lm, [s.text for s in asked], replies)
+scored = [judge(value)(states).view(-1, SAMPLES) for value in PAIR]
+gold = [
+    torch.tensor([gold_reward(r, s, v) for r, s in zip(replies, asked, strict=True)], dtype=torch.float64)
+    .view(-1, SAMPLES)
+    for v in PAIR
+]
+good_in_both = ((gold[0] > 0) & (gold[1] > 0)).double()
+weaker = torch.minimum(*gold)
+
+# %%
+sums = {w: weighted_sum(scored, [w, 1 - w]) for w in laboratory.RAW_WEIGHTS}
+conjoined = all_of([transform(r, r) for r in scored])
+drawn = (1, 2, 4, 8, 16)
+
+
+def kept_by(u, n):
+    """Per question: chance of a reply good in both, gold of its weaker value, and KL, of best-of-n."""
+    log_p = best_of_n(u, n)
+    return expected(log_p, good_in_both), expected(log_p, weaker), kl_from_base(log_p)
+
+
+by_n = {"best raw weight": [], "AND of transforms": []}
+for n in drawn:
+    by_n["best raw weight"].append(max((kept_by(u, n) for u in sums.values()), key=lambda k: float(k[0].mean())))
+    by_n["AND of transforms"].append(kept_by(conjoined, n))
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.6))
+for (name, rows_of_n), style in zip(by_n.items(), ("s-", "^--"), strict=True):
+    axes[0].plot(drawn, [float(k[0].mean()) for k in rows_of_n], style, ms=5, label=name)
+    axes[1].plot(drawn, [float(torch.quantile(k[1], 0.1)) for k in rows_of_n], style, ms=5, label=name)
+for ax, y in zip(axes, ("replies good in both", "gold of the weaker value, worst tenth"), strict=True):
+    ax.set(xscale="log", xlabel="n", ylabel=y)
+    ax.legend(fontsize=10)
+fig.tight_layout()
+raw8, and8 = (rows_of_n[drawn.index(8)] for rows_of_n in by_n.values())
+gain = paired_difference(and8[0], raw8[0])
+verdict = (
+    "the AND keeps more of them" if gain.low > 0
+    else "the raw sum keeps more of them" if gain.high < 0
+    else "30 questions do not decide between the two"
+)
+costs = [float(k[2].mean()) for k in (raw8, and8)]
+show(
+    fig,
+    f"Of the model's own replies {float(good_in_both.mean()):.0%} are good in both values. Best-of-8 by the best "
+    f"raw weight: {float(raw8[0].mean()):.0%}, by the AND: {float(and8[0].mean()):.0%}; difference "
+    f"{gain.estimate:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] over questions: {verdict}. In the worst tenth of "
+    f"the questions the weaker value has {float(torch.quantile(raw8[1], 0.1)):.2f} and "
+    f"{float(torch.quantile(and8[1], 0.1)):.2f}. KL {costs[0]:.2f} and {costs[1]:.2f} nats, bound {best_of_n_kl(8):.2f}.",
+)
+claim("at the same n the two recipes pay the same KL to a twentieth of a nat", abs(costs[0] - costs[1]) < 0.05)
+claim("and not more than log n - (n-1)/n", max(costs) <= best_of_n_kl(8) + 1e-9)
+claim("best-of-8 by the AND keeps more replies that are good in both than the model writes", float((and8[0] - good_in_both.mean(1)).mean()) > 0)
+
+# %% [markdown]
+# The KL is the same because each recipe only decides *which* of eight replies is kept. Where it falls
+# below the bound, the model wrote the same reply more than once: ties.
+
 # %% [markdown] minutes=6
-# ## 6 · The honest table
+# ## 7 · The honest table
 #
 # Is the transform always better? No. If the reward is right, the raw reward maximises the mean of
 # the truth, by definition. Here a proxy errs in three ways around a known gold reward whose scale
@@ -388,7 +480,7 @@ claim("with heavy-tailed errors the transform has", rows[2]["mean_gain"].low > 0
 claim("the transform lifts the lower tail in all four cases", all(r["tail_gain"].low > 0 for r in rows))
 
 # %% [markdown] minutes=8
-# ## 7 · Palettes: promises instead of weights
+# ## 8 · Palettes: promises instead of weights
 #
 # Nobody knows what weight honesty deserves against kindness. A **palette** states what is wanted:
 # $E_\pi[r_i] \ge c_i$ for every value $i$. Among all policies that keep these promises take the one
@@ -627,8 +719,10 @@ quiz(
 #
 # What this does not show:
 #
-# - The replies are drawn from bell curves, not from a language model, and the policies are computed,
-#   not trained. Lesson 08 trains them, with the same utilities.
+# - Outside section 6 the replies are drawn from bell curves, not from a language model, and nowhere is
+#   a policy trained. Lesson 08 trains them, with the same utilities.
+# - In section 6 the set of replies is what the model happened to write, and "good" means above 0 on
+#   two planted scales. With other values, questions or thresholds the verdict may be another.
 # - $\sigma(r - r_{ref})$ is a probability only if the reward model is calibrated (lesson 06).
 # - "Good in both" has a threshold, and a saturating utility fits a yardstick with a threshold. Even
 #   for rewards that agree (ρ = 0.8) part of the gain remains.
@@ -647,10 +741,10 @@ quiz(
 # %% [markdown] tags=["instructor"]
 # **Misconceptions.** "A sum of two rewards means both count" (4): let the room place the point (6, 0)
 # in the first figure. "Equal β is a fair comparison" (3): ask what multiplying the reward by ten does.
-# "The transform is always better" (6): have the table predicted row by row before running it.
+# "The transform is always better" (7): have the table predicted row by row before running it.
 #
 # **Questions for the room.** Whose refusal is the canned reply? Who sets the reference, and what
 # happens to people whose good is another's bad? Which promises of a palette should be per reply?
 #
-# **To cut.** 90 minutes: 7.1, 7.4, 7.7 and the widget; show 5 and 6 as figures. One day: all but the
+# **To cut.** 90 minutes: 7.1, 7.4, 7.7 and the widget; show 5 to 7 as figures. One day: all but the
 # sequential rounds. Semester: all, with the derivation of section 1 on the board.
