@@ -47,6 +47,12 @@ course: $(READY) ## run every solved lesson and write the report card
 build: $(READY) ## build all notebooks from their sources
 	$(BIN)/python -m valuelab.course.build
 
+site: $(READY) ## write build/site, the executed lessons as pages to read
+	@$(BIN)/python -m valuelab.course.site
+
+kit: $(READY) ## write build/kit, everything to set the course up where there is no network
+	@$(BIN)/python -m valuelab.course.kit
+
 model: $(READY) ## write the planted corpus and train the embedded model again, from its seed
 	$(BIN)/python -m valuelab.world.train --out lib/valuelab/world/model
 	$(BIN)/python benchmarks/world.py
@@ -63,4 +69,4 @@ clean: ## remove what set-up and tests left behind (.venv too)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build out lib/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup lab test browser course build model gpu lint clean
+.PHONY: help setup lab test browser course build site kit model gpu lint clean
