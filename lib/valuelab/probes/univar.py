@@ -74,7 +74,7 @@ def value_embedding(
     k: int = 8,
     *,
     size: int = 4,
-    steps: int = 200,
+    steps: int = 50,
     temperature: float = 0.1,
     seed: int = 0,
 ) -> ValueEmbedding:
@@ -85,6 +85,7 @@ def value_embedding(
     Args:
         answers: features (sources, questions, d) of answers to value questions.
         k: dimensions of the embedding.
+        steps: few, for with some dozens of questions more of them learn the questions by heart.
 
     Raises:
         ValueError: fewer than two sources or than two views, or features that are not finite.
