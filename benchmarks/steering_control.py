@@ -1,11 +1,13 @@
 """Control success of steering on the embedded model, beside a persona prompt and a random direction.
 
-    python benchmarks/steering_control.py [--items 24] [--seed 0]
+    python benchmarks/steering_control.py [--items 24] [--tuning 16] [--seed 0]
 
 Every method answers the same held-out situations of each of the ten values, sampled at temperature 1, and the oracle
-reads the replies: success is a reply that takes the value's side or speaks for it. Directions, layers and
-strengths were chosen on situations of the training kind. Intervals resample situations (95 %, 2000 draws).
-Writes `benchmarks/results/steering_control.json`; bars that are not met say so there.
+reads the replies: success is a reply that takes the value's side or speaks for it. Directions, blocks and strengths
+come from situations of the training kind alone, by this rule: of the settings in `GRID` that leave at least 98 % as
+many replies grammatical as without steering (the bar is 97), take the one with the largest gain; where none does, the
+one with the most grammatical replies. All settings that were tried stand in `curve`. Intervals resample situations
+(95 %, 2000 draws). Writes `benchmarks/results/steering_control.json`; bars that are not met say so there.
 """
 
 from __future__ import annotations
@@ -31,8 +33,18 @@ from valuelab.steering import Gate, add, gain_kept, joint_shift, level_probe, lo
 from valuelab.values import VALUES
 
 RESULTS = Path(__file__).parent / "results" / "steering_control.json"
-ENTRY, EXIT = 1, 3  # blocks after which the two directions are added
-ENTRY_STRENGTH, EXIT_MIX = 2.0, (0.8, 0.7)  # chosen on situations of the training kind, about 40 settings tried
+GRAMMATICAL = 0.98  # of unsteered, on the situations that settings are chosen on
+EXIT_MIX = (0.8, 0.7)  # of the differences at "I would" and where the reply begins
+GRID = {
+    # block after which each direction is added, and how much of it
+    "two blocks": [
+        {"entry": entry, "exit": exit_, "entry_strength": a, "exit_strength": b}
+        for entry in (0, 1) for exit_ in (2, 3)
+        for a, b in ((1.0, 0.5), (1.0, 1.0), (1.5, 0.75), (2.0, 0.5), (2.0, 1.0))
+    ],
+    "additive, one block": [{"exit": exit_, "strength": a} for exit_ in (2, 3) for a in (0.5, 0.8, 1.1, 1.4)],
+    "minimal, one block": [{"exit": exit_, "target": p} for exit_ in (2, 3) for p in (0.9, 0.99, 0.999)],
+}  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------- directions
@@ -51,57 +63,92 @@ def attended(lm, prompts: list[str], block: int) -> torch.Tensor:
     return torch.stack([seen["h"][i, heads[i] + 1 : len(ids[i]) - 1].mean(0) for i in range(len(ids))])
 
 
-def directions(lm, seed: int, pairs: int = 40) -> tuple[dict[str, torch.Tensor], dict]:
-    """Directions by place, (10, d) each, and the states at "I would" under low and high persona lines.
+def directions(lm, seed: int, pairs: int = 40) -> tuple[dict, dict]:
+    """Directions {(place, block): (10, d)}, and {block: {value: states at "I would"}} under low and high persona lines.
 
     entry: what a persona line brings to the question's tokens by way of attention. It is added to the prompt one
     block earlier, so that the next MLP meets value and activity together (patching states from one run into the other
-    shows that this is where a persona line acts). would, reply: differences after the last block, at "I would" and
+    shows that this is where a persona line acts). would, reply: differences after a late block, at "I would" and
     where the reply begins.
     """
     asked = W.situations("train", pairs, 1000 + seed)
-    found, states = {"entry": [], "would": [], "reply": []}, {}
+    entries = sorted({x["entry"] for x in GRID["two blocks"]})
+    exits = sorted({x["exit"] for settings in GRID.values() for x in settings})
+    found, states = {}, {block: {} for block in exits}
     for value in VALUES:
         lines = planted.persona_pairs(value, pairs, seed)
         chats = [[models.chat(lm, s.text, system=x[k]) for s, x in zip(asked, lines, strict=True)] for k in (1, 0)]
-        low, high = (attended(lm, c, ENTRY + 1) for c in chats)
-        states[value] = [capture(lm, [c + " I would" for c in side], EXIT)[EXIT] for side in chats]
-        found["entry"].append((high - low).mean(0))
-        found["would"].append((states[value][1] - states[value][0]).mean(0))
-        low, high = (capture(lm, side, EXIT)[EXIT] for side in chats)
-        found["reply"].append((high - low).mean(0))
-    stacked = {name: torch.stack(rows) for name, rows in found.items()}
-    return {name: x - x.mean(0) for name, x in stacked.items()}, states
+        for block in entries:
+            low, high = (attended(lm, c, block + 1) for c in chats)
+            found.setdefault(("entry", block), []).append((high - low).mean(0))
+        would, reply = (
+            [capture(lm, [c + end for c in side], exits) for side in chats] for end in (" I would", "")
+        )
+        for block in exits:
+            states[block][value] = [side[block] for side in would]
+            for name, (low, high) in (("would", would), ("reply", reply)):
+                found.setdefault((name, block), []).append((high[block] - low[block]).mean(0))
+    stacked = {place: torch.stack(rows) for place, rows in found.items()}
+    return {place: x - x.mean(0) for place, x in stacked.items()}, states
 
 
-def recipe(found: dict, states: dict, seed: int) -> tuple[dict, dict]:
-    """{method: {value: [(plan, scope), ...]}}, and the level probes.
-
-    Every random vector has the length of the one that it stands for.
-    """
-    draw = torch.Generator().manual_seed(seed)
-    entry, would = ENTRY_STRENGTH * found["entry"], 1.4 * found["would"]
-    mixed = EXIT_MIX[0] * found["would"] + EXIT_MIX[1] * found["reply"]
-
-    def noise(x):
-        drawn = torch.randn(x.shape, generator=draw)
-        return drawn / drawn.norm(dim=1, keepdim=True) * x.norm(dim=1, keepdim=True)
-
-    def two(a, b):
-        return {v: [(add({ENTRY: a[k]}), "prompt"), (add({EXIT: b[k]}), "all")] for k, v in enumerate(VALUES)}
-
-    def one(x):
-        return {v: [(add({EXIT: x[k]}), "all")] for k, v in enumerate(VALUES)}
-
-    levels = {
-        v: level_probe(*states[v], layer=EXIT, value=v, direction=found["would"][k]) for k, v in enumerate(VALUES)
+def level_probes(found: dict, states: dict, block: int) -> dict:
+    """{value: probe of its level after a block, at "I would"}."""
+    return {
+        v: level_probe(*states[block][v], layer=block, value=v, direction=found["would", block][k])
+        for k, v in enumerate(VALUES)
     }
-    methods = {
-        "two layers": two(entry, mixed), "random, two layers": two(noise(entry), noise(mixed)),
-        "additive, last block": one(would), "random, last block": one(noise(would)),
-        "minimal, last block": {v: [(minimal(levels[v], 0.999), "all")] for v in VALUES},
-    }  # fmt: skip
-    return methods, levels
+
+
+def plans(method: str, setting: dict, found: dict, states: dict, noise: int | None = None) -> dict:
+    """{value: [(plan, scope), ...]} of a method; with `noise`, a seed, random vectors of the same lengths."""
+    block = setting["exit"]
+    if method == "minimal, one block":
+        levels = level_probes(found, states, block)
+        return {v: [(minimal(levels[v], setting["target"]), "all")] for v in VALUES}
+    if method == "additive, one block":
+        parts = [(block, setting["strength"] * found["would", block], "all")]
+    else:
+        mixed = EXIT_MIX[0] * found["would", block] + EXIT_MIX[1] * found["reply", block]
+        entry = setting["entry_strength"] * found["entry", setting["entry"]]
+        parts = [(setting["entry"], entry, "prompt"), (block, setting["exit_strength"] * mixed, "all")]
+    if noise is not None:
+        draw = torch.Generator().manual_seed(noise)
+        parts = [(k, alike(x, draw), scope) for k, x, scope in parts]
+    return {v: [(add({k: x[i]}), scope) for k, x, scope in parts] for i, v in enumerate(VALUES)}
+
+
+def alike(x: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+    """Random rows, each as long as the row of `x` that it stands for."""
+    drawn = torch.randn(x.shape, generator=draw)
+    return drawn / drawn.norm(dim=1, keepdim=True) * x.norm(dim=1, keepdim=True)
+
+
+# ---------------------------------------------------------------------------------- choosing
+
+
+def choose(rows: list[dict]) -> dict:
+    """The row with the largest gain among those grammatical enough; where none is, the most grammatical one."""
+    fit = [x for x in rows if x["grammatical_over_unsteered"] >= GRAMMATICAL]
+    if fit:
+        return max(fit, key=lambda x: x["gain_points"])
+    return max(rows, key=lambda x: x["grammatical_over_unsteered"])
+
+
+def tune(lm, found: dict, states: dict, items: int, seed: int) -> tuple[dict, dict]:
+    """({method: chosen setting}, {method: every setting with what it did on situations of the training kind})."""
+    bench, curve = Bench(lm, items, 300 + seed, "train"), {}
+    plain = bench()
+    for method, settings in GRID.items():
+        curve[method] = []
+        for setting in settings:
+            run = bench(plans(method, setting, found, states))
+            curve[method].append({
+                "setting": setting,
+                "gain_points": round(100 * float((run["success"] - plain["success"]).mean()), 2),
+                "grammatical_over_unsteered": round(float(run["grammatical"].mean() / plain["grammatical"].mean()), 4),
+            })  # fmt: skip
+    return {method: choose(rows)["setting"] for method, rows in curve.items()}, curve
 
 
 # ------------------------------------------------------------------------------------- measuring
@@ -110,9 +157,9 @@ def recipe(found: dict, states: dict, seed: int) -> tuple[dict, dict]:
 class Bench:
     """The same situations for every method; rows of one value share its plan."""
 
-    def __init__(self, lm, items: int, seed: int):
+    def __init__(self, lm, items: int, seed: int, split: str):
         self.lm, self.seed = lm, seed
-        self.asked = [s for v in VALUES for s in W.situations("held_out", items, 600 + seed, value=v)]
+        self.asked = [s for v in VALUES for s in W.situations(split, items, 600 + seed, value=v)]
         self.owner = np.repeat(VALUES, items)
         rng = np.random.default_rng(seed)
         self.high, self.low = ([W.persona_line(v, k, rng) for v in self.owner] for k in (1, -1))
@@ -146,6 +193,16 @@ def boot(function, n: int) -> dict:
 def gain(after: np.ndarray, before: np.ndarray) -> dict:
     """Percentage points gained over the same situations."""
     return boot(lambda w: 100 * np.average(after - before, weights=w), len(after))
+
+
+def ratio(after: np.ndarray, before: np.ndarray) -> dict:
+    """Share grammatical as a part of the share without steering, over the same situations."""
+
+    def of(w):
+        whole = np.average(before, weights=w)
+        return np.average(after, weights=w) / whole if whole else 0.0
+
+    return boot(of, len(after))
 
 
 def facts(lm, plans: dict | None, gate=None, n: int = 60) -> float:
@@ -192,12 +249,15 @@ def joint_against_sequential(states: dict, levels: dict, names: tuple, sides: li
     }  # fmt: skip
 
 
-def measure(lm, items: int, seed: int) -> dict:
+def measure(lm, items: int, tuning: int, seed: int) -> dict:
     found, states = directions(lm, seed)
-    methods, levels = recipe(found, states, seed)
-    bench, gate = Bench(lm, items, seed), topic_gate(lm)
+    chosen, curve = tune(lm, found, states, tuning, seed)
+    methods = {name: plans(name, setting, found, states) for name, setting in chosen.items()}
+    for name in ("two blocks", "additive, one block"):
+        methods[f"random, {name}"] = plans(name, chosen[name], found, states, noise=seed)
+    bench, gate = Bench(lm, items, seed, "held_out"), topic_gate(lm)
     runs = {"unsteered": bench(), "persona prompt": bench(lines=bench.high)}
-    runs |= {name: bench(plans) for name, plans in methods.items()}
+    runs |= {name: bench(way) for name, way in methods.items()}
     plain = runs["unsteered"]
     rows = {}
     for name, run in runs.items():
@@ -206,11 +266,11 @@ def measure(lm, items: int, seed: int) -> dict:
             "gain_points": gain(run["success"], plain["success"]),
             "gain_by_value": dict(zip(VALUES, (100 * (run["success"] - plain["success"]).reshape(10, -1).mean(1)).round(1).tolist(), strict=True)),  # noqa: E501
             "grammatical": round(float(run["grammatical"].mean()), 4),
-            "grammatical_over_unsteered": round(float(run["grammatical"].mean() / plain["grammatical"].mean()), 4),
+            "grammatical_over_unsteered": ratio(run["grammatical"], plain["grammatical"]),
         }
-    steered = [m for m in methods if not m.startswith("random")]
-    best = max(steered, key=lambda m: rows[m]["gain_points"]["estimate"])
-    random = "random, two layers" if best == "two layers" else "random, last block"
+    # which method is best is settled on the situations of the training kind, too
+    best = choose([{"method": m, **x} for m, tried in curve.items() for x in tried])["method"]
+    random = "random, two blocks" if best == "two blocks" else "random, additive, one block"
     hard, hard_steered = bench(lines=bench.low), bench(methods[best], bench.low)
     pairs = [(plain["success"], runs[best]["success"]), (hard["success"], hard_steered["success"])]
     opposed = {
@@ -218,45 +278,51 @@ def measure(lm, items: int, seed: int) -> dict:
         "gain_points": gain(hard_steered["success"], hard["success"]), "share_kept": round(gain_kept(*pairs), 4),
     }  # fmt: skip
     shares = {"unsteered": facts(lm, None), "steered, no gate": facts(lm, methods[best]), "steered, gate": facts(lm, methods[best], gate)}  # noqa: E501
+    block = chosen["minimal, one block"]["exit"]
+    levels = level_probes(found, states, block)
     solved = joint_against_sequential(
-        states, levels, ("security", "conformity"), ["at least", "at most"], [0.95, 0.3]
+        states[block], levels, ("security", "conformity"), ["at least", "at most"], [0.95, 0.3]
     )
     # on a circle three values are nearly dependent: demands that all but contradict each other
     contradiction = joint_against_sequential(
-        states, levels, ("security", "conformity", "tradition"), ["at least", "at most", "at least"], [0.95, 0.3, 0.8]
-    )
+        states[block], levels, ("security", "conformity", "tradition"), ["at least", "at most", "at least"],
+        [0.95, 0.3, 0.8],
+    )  # fmt: skip
     bars = {
         "best method gains at least 25 points": rows[best]["gain_points"]["estimate"] >= 25,
         "a random direction gains at most 5 points": rows[random]["gain_points"]["estimate"] <= 5,
-        "grammatical at least 97 % of unsteered": rows[best]["grammatical_over_unsteered"] >= 0.97,
+        "grammatical at least 97 % of unsteered": rows[best]["grammatical_over_unsteered"]["estimate"] >= 0.97,
         "facts with the gate lose at most 1 point": shares["steered, gate"] >= shares["unsteered"] - 1,
         "at least 80 % of the neutral gain kept": opposed["share_kept"] >= 0.8,
         "joint misses no target by more than 1e-3": solved["joint_missed_logits"] <= 1e-3,
         "best method beats the persona prompt": rows[best]["success"] > rows["persona prompt"]["success"],
     }
-    return {"situations": len(plain["success"]), "best": best, "bars": bars, "methods": rows, "opposed": opposed,
-            "facts_percent": shares, "joint": solved, "joint_near_contradiction": contradiction}  # fmt: skip
+    return {"settings": chosen, "rule": {"grammatical_over_unsteered": GRAMMATICAL, "situations": 10 * tuning},
+            "curve": curve, "situations": len(plain["success"]), "best": best, "bars": bars, "methods": rows,
+            "opposed": opposed, "facts_percent": shares, "joint": solved,
+            "joint_near_contradiction": contradiction}  # fmt: skip
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--items", type=int, default=24, help="situations for each value")
+    p.add_argument("--tuning", type=int, default=16, help="situations of the training kind for each value")
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args()
     began, lm = time.time(), models.load(models.EMBEDDED)
-    figures = measure(lm, args.items, args.seed)
+    figures = measure(lm, args.items, args.tuning, args.seed)
     record = {
         "machine": f"{cpu()}, {torch.get_num_threads()} thread(s)",
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "date": datetime.date.today().isoformat(), "seconds": round(time.time() - began),
-        "model": models.card(lm), "settings": {"entry": [ENTRY, ENTRY_STRENGTH], "exit": [EXIT, *EXIT_MIX]}, **figures,
+        "model": models.card(lm), **figures,
     }  # fmt: skip
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
-    shown = ("best", "bars", "opposed", "facts_percent", "joint", "seconds")
+    shown = ("settings", "best", "bars", "opposed", "facts_percent", "joint", "seconds")
     print(json.dumps({k: record[k] for k in shown}, indent=1))
     for name, row in figures["methods"].items():
-        print(f"{name:24s} {row['success']:.3f} {row['gain_points']} grammatical {row['grammatical']:.3f}")
+        print(f"{name:28s} {row['success']:.3f} {row['gain_points']} grammatical {row['grammatical']:.3f}")
 
 
 if __name__ == "__main__":

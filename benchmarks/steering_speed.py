@@ -42,20 +42,13 @@ from valuelab.steering import Gate, add, minimal, steer  # noqa: E402
 RESULTS = Path(__file__).parent / "results" / "steering_speed.json"
 
 
-def tokenizer_of_embedded():
-    """Built from its file: the class that transformers 5 writes into the configuration is unknown to 4.57."""
-    file = str(models.EMBEDDED / "tokenizer.json")
-    return transformers.PreTrainedTokenizerFast(tokenizer_file=file, pad_token="<pad>", eos_token="<|end|>")
-
-
 def embedded() -> LM:
-    model = transformers.AutoModelForCausalLM.from_pretrained(models.EMBEDDED, dtype=torch.float32)
-    return LM(model.eval(), tokenizer_of_embedded(), "embedded model")
+    return models.load(models.EMBEDDED, device="cpu")
 
 
 def small_llama() -> LM:
     """8 blocks of width 256, random weights."""
-    tokenizer = tokenizer_of_embedded()
+    tokenizer = models.load_tokenizer(str(models.EMBEDDED))
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=256, intermediate_size=704, num_hidden_layers=8, num_attention_heads=8,

@@ -458,6 +458,7 @@ grid = (unit[0] @ unit[1].T).numpy()
 ceiling = np.array([np.sqrt(reliability(a) * reliability(b)) for a, b in zip(A, B, strict=True)])
 same, other = grid.diagonal(), grid[~np.eye(10, dtype=bool)].mean()
 fig = plots.bars({"cosine": same, "ceiling": ceiling, "cosine / ceiling": same / np.maximum(ceiling, 0.1)}, ylabel="intrinsic against prompted")
+fig.axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)  # above the bars, not on them
 show(fig, f"The intrinsic and the prompted direction of a value have a mean cosine of {same.mean():.2f}, those of two different values {other:.2f}. Noise alone would cap it at {ceiling.mean():.2f}; allowed for, it is {(same / np.maximum(ceiling, 0.1)).mean():.2f}.")
 
 # %% [markdown] minutes=5

@@ -60,7 +60,16 @@ from valuelab.probes.geometry import (
     rankme,
     shape_by_layer,
 )
+from valuelab.probes.moral import QUESTIONS, ask_about, correlation, moral_direction
 from valuelab.probes.probe import Probe
+from valuelab.probes.univar import (
+    SourceTest,
+    ValueEmbedding,
+    info_nce,
+    source_test,
+    value_embedding,
+    views,
+)
 from valuelab.probes.validation import (
     Validation,
     bootstrap_accuracy,
@@ -75,11 +84,15 @@ __all__ = [
     "ESTIMATORS",
     "LayerTest",
     "Probe",
+    "QUESTIONS",
     "Report",
     "Selectivity",
+    "SourceTest",
     "Validation",
+    "ValueEmbedding",
     "agreement",
     "alpha_req",
+    "ask_about",
     "bag_of_words",
     "bootstrap_accuracy",
     "brier",
@@ -87,6 +100,7 @@ __all__ = [
     "check_data",
     "compare",
     "control_labels",
+    "correlation",
     "cross_validate",
     "embedding_baseline",
     "expected_calibration_error",
@@ -98,6 +112,7 @@ __all__ = [
     "grassmann_mean",
     "group_folds",
     "grouped_accuracy",
+    "info_nce",
     "isoscore",
     "layer_test",
     "lda",
@@ -105,6 +120,7 @@ __all__ = [
     "logistic",
     "mean_cosine",
     "mean_difference",
+    "moral_direction",
     "nested_accuracy",
     "neuron_activations",
     "neuron_contributions",
@@ -120,6 +136,7 @@ __all__ = [
     "selectivity",
     "shuffle_within",
     "shuffled_labels",
+    "source_test",
     "stack_pairs",
     "subspace",
     "temperature",
@@ -127,5 +144,7 @@ __all__ = [
     "transfer_matrix",
     "untrained_baseline",
     "validated_probe",
+    "value_embedding",
+    "views",
     "without_neurons",
 ]
