@@ -54,7 +54,7 @@ class Course:
         self.run("autograde", slug, "--create")
         self.run("generate_feedback", slug)
         self.run("release_feedback", slug)
-        self.run("export", f"--assignment=['{slug}']")
+        self.run("export")
         rows = csv.DictReader((self.folder / "grades.csv").read_text().splitlines())
         return {r["student_id"]: (float(r["raw_score"]), float(r["max_score"])) for r in rows
                 if r["assignment"] == slug}  # fmt: skip

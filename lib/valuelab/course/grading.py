@@ -23,6 +23,7 @@ from .lesson import Cell, Lesson, LessonError
 CONFIG = """c = get_config()
 c.CourseDirectory.course_id = "valuelab"
 c.ExecutePreprocessor.timeout = 300
+c.ExecutePreprocessor.startup_timeout = 180
 c.ClearSolutions.code_stub = {"python": "raise NotImplementedError"}
 """
 
