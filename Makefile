@@ -36,10 +36,17 @@ lab: $(READY) ## open the course in JupyterLab (PORT=8888, BROWSER=none to print
 	@$(BIN)/python -m valuelab lab --port $(PORT) $(if $(BROWSER),--browser "$(BROWSER)")
 
 test: $(READY) ## run every test and every notebook
-	$(ONE) $(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(NBVAL) --ignore=tests/browser tests solutions notebooks
+	$(ONE) $(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(NBVAL) --ignore=tests/browser --ignore=tests/grading \
+		tests solutions notebooks
 
 browser: $(READY) ## drive the course in JupyterLab with a headless Chromium (skipped where there is none)
 	$(ONE) $(BIN)/python -m pytest -rs tests/browser
+
+grade: $(READY) ## take every lesson through nbgrader: nothing, a part, everything answered (LESSON=03 for one)
+	$(ONE) $(BIN)/python -m pytest -n $(JOBS) --dist load tests/grading $(if $(LESSON),-k $(LESSON)_)
+
+tracks: $(READY) ## run the workshop's tracks without a browser, against their budget of machine time
+	@$(BIN)/python -m valuelab.course.tracks
 
 course: $(READY) ## run every solved lesson and write the report card
 	@$(BIN)/python -m valuelab course
@@ -69,4 +76,4 @@ clean: ## remove what set-up and tests left behind (.venv too)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build out lib/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup lab test browser course build site kit model gpu lint clean
+.PHONY: help setup lab test browser grade tracks course build site kit model gpu lint clean

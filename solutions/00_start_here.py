@@ -310,3 +310,9 @@ quiz(
 # nothing": they do something, only not this.
 #
 # **To cut** when time is short: exercise 0.1, the scatter plot.
+
+# %% [markdown]
+# ## Where to go from here
+#
+# On to [lesson 01](01_value_data.ipynb), value data. Or run this one again with `VALUELAB_MODEL` set to a model
+# of your own, and see which claims still hold: the [map](../docs/MAP.md) shows the ways through the course.

@@ -697,3 +697,10 @@ quiz(
 #   <https://arxiv.org/abs/1909.03368>
 # - Mirzakhmedova et al. (2023), The Touché23-ValueEval dataset, <https://arxiv.org/abs/2301.13771>
 # - Lourie et al. (2020), Scruples, <https://arxiv.org/abs/2008.09094>
+
+# %% [markdown]
+# ## Where to go from here
+#
+# Next: [lesson 02](02_measuring_values.ipynb) measures values, [lesson 03](03_probing.ipynb) looks for where
+# they live. Or write the datasheet of a public set that you use; `python -m valuelab data list` names
+# [some](../datasets/sources.toml).

@@ -834,3 +834,10 @@ quiz("A ranking from 3,000 dilemmas comes with an interval from shuffling its ga
 #
 # **To cut.** 90 minutes: 2.1, 2.2, 2.7, the figures of 4 and 8, the widget. One day: all but 2.8.
 # Semester: all, with the stored table of proofs reproduced by the class.
+
+# %% [markdown]
+# ## Where to go from here
+#
+# Ask the same model in two languages, or in two wordings of your own, and compare the difference with the null
+# floor. Next: [lesson 03](03_probing.ipynb), or [lesson 06](06_reward_models.ipynb) if rewards are what you
+# came for.

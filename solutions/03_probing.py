@@ -597,3 +597,9 @@ quiz("The probe is accurate on unseen contexts and wordings. Does the model use 
 #
 # **To cut.** 90 minutes: exercises 3.1, 3.2, 3.7 and section 4. One day: leave out 3.6. Semester: everything, and lesson 03 again
 # with `VALUELAB_MODEL` set.
+
+# %% [markdown]
+# ## Where to go from here
+#
+# Look for a value of your own, on pairs in contexts that you hold out, and find out first whether words alone
+# explain it. Next: [lesson 04](04_steering.ipynb) pushes along the directions found here.

@@ -663,3 +663,10 @@ quiz(
 # of choosing; reading a mean gain without its control; taking a level of a ruler for a frequency.
 #
 # **To cut:** section 3, exercises 4.5 and 4.9, the table's joint rows. In 90 minutes: exercises 4.2, 4.4 and 4.7, the widget, the table.
+
+# %% [markdown]
+# ## Where to go from here
+#
+# Search for a better direction than the mean difference, and report it on held-out situations only. Next:
+# [lesson 05](05_kernels_in_triton.ipynb) makes the shift fast, [lesson 10](10_evaluation.ipynb) asks what it
+# costs.

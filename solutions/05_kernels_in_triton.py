@@ -690,3 +690,10 @@ quiz(
 # - [Online normalizer calculation for softmax](https://arxiv.org/abs/1805.02867)
 # - [Liger-Kernel](https://github.com/linkedin/Liger-Kernel)
 # - [Roofline](https://doi.org/10.1145/1498765.1498785)
+
+# %% [markdown]
+# ## Where to go from here
+#
+# On a machine with a GPU, `make gpu` runs the kernels compiled and fills the [table of
+# bandwidths](../benchmarks/results/README.md). Next: [lesson 06](06_reward_models.ipynb) begins the half of the
+# course about rewards.

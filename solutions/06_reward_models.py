@@ -539,3 +539,9 @@ quiz(
 #
 # **To cut.** 90 minutes: 6.1, 6.3 and section 6. One day: all but 6.4 and 6.7. Semester: all, and
 # `train_reward_model` as homework.
+
+# %% [markdown]
+# ## Where to go from here
+#
+# Train a reward on a public preference set, and look first at what length explains. Next: [lesson
+# 07](07_transforming_and_combining_rewards.ipynb) turns several rewards into one.

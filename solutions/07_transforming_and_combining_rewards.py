@@ -748,3 +748,9 @@ quiz(
 #
 # **To cut.** 90 minutes: 7.1, 7.4, 7.7 and the widget; show 5 to 7 as figures. One day: all but the
 # sequential rounds. Semester: all, with the derivation of section 1 on the board.
+
+# %% [markdown]
+# ## Where to go from here
+#
+# Combine three rewards that disagree, and say before you look which reply the sum prefers and which the AND.
+# Next: [lesson 08](08_reinforcement_learning.ipynb) trains a policy with them.

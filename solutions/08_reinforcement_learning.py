@@ -762,3 +762,9 @@ quiz(
 #
 # **To cut.** 90 minutes: 8.2, 8.3, section 6 and the control. One day: all but 8.6 and section 8.
 # Semester: all, and a run of the sweep with another pair of values.
+
+# %% [markdown]
+# ## Where to go from here
+#
+# Repeat a run with TRL on a model of your own, and draw reward against KL as here. Next: [lesson
+# 09](09_values_in_the_weights.ipynb) looks at what training left in the weights.

@@ -636,3 +636,9 @@ quiz(
 #
 # **To cut.** 90 minutes: 9.1, 9.2, 9.5, the triangle and the control. One day: all but 9.6. Semester: all, and
 # let each group bring a gap of its own.
+
+# %% [markdown]
+# ## Where to go from here
+#
+# Subtract a value that you added, and measure what does not come back. Next: [lesson 10](10_evaluation.ipynb)
+# evaluates all methods alike.

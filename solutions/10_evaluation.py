@@ -476,3 +476,9 @@ quiz(
 #
 # **To cut.** 90 minutes: 10.1, the first figure and the control. One day: all but 10.4. Semester:
 # all, then the report card on a model of the group's choice.
+
+# %% [markdown]
+# ## Where to go from here
+#
+# Label a hundred replies yourself and audit a judge with them. Next: [lesson 11](11_your_own_model.ipynb), the
+# whole course on a model of your own.

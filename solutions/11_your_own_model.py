@@ -341,3 +341,10 @@ quiz(
 # **Misconceptions.** "Not decided" is a failure of the student; a plan may be tightened after the run.
 #
 # **To cut.** 90 minutes: not given. One day: 11.1, 11.4 and the card. Semester: all, in groups of two, one model each.
+
+# %% [markdown]
+# ## Where to go from here
+#
+# Hand your card to someone who will try to break its claims, and revise it. The [map](../docs/MAP.md) shows
+# what you left out on the way; the [public datasets](../datasets/sources.toml) are where the planted world
+# ends.

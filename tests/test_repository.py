@@ -132,11 +132,12 @@ def test_the_readme_gives_the_two_commands_and_links_to_what_exists():
 
 def test_every_make_target_that_is_promised_exists_and_explains_itself():
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in "help lab test course build model gpu clean".split():
+    for target in "help lab test browser grade tracks course build model gpu clean".split():
         assert re.search(rf"^{target}:.*## \w", text, re.M), target
     ci = ROOT / ".ci" / "run"
     assert ci.stat().st_mode & 0o111, ".ci/run is not executable"
-    assert "make test" in ci.read_text(encoding="utf-8")
+    for command in ("make test", "make lint", "make browser"):
+        assert f"\n{command}\n" in ci.read_text(encoding="utf-8")
     lint = text.split("\nlint:")[1].split("\n\n")[0]
     assert "ruff check" in lint and "build --check" in lint
 

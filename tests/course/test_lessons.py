@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from valuelab.course.build import TRACKS, root
+from valuelab.course.build import root
 from valuelab.course.lesson import lookup, read
+from valuelab.course.tracks import TRACKS
 
 LESSONS = {p.stem: read(p) for p in sorted((root() / "solutions").glob("[0-9][0-9]_*.py"))}
 each_lesson = pytest.mark.parametrize("slug", LESSONS)
@@ -147,6 +148,27 @@ def test_the_instructor_is_told_misconceptions_and_what_to_cut(slug):
         assert re.search(words, notes), f"the instructor's cells say nothing of {words!r}"
 
 
-def test_the_tracks_fit_their_time():
-    assert sum(m for _, m in TRACKS["90 minutes"]) <= 90
-    assert sum(m for _, m in TRACKS["one day"]) <= 360
+def test_the_tracks_fit_their_time_and_half_of_each_slot_is_left_for_talking():
+    for name, limit in (("90 minutes", 90), ("one day", 360)):
+        assert sum(slot.minutes for slot in TRACKS[name]) <= limit
+        for slot in TRACKS[name]:
+            lesson = next(x for x in LESSONS.values() if x.slug[:2] == slot.lesson)
+            minutes = {c.exercise: c.minutes for c in lesson.exercises}
+            assert sum(minutes[exercise] for exercise in slot.exercises) <= slot.minutes / 2, (name, slot.lesson)
+
+
+@pytest.mark.parametrize("page", ["TEACHING.md", "WORKSHOP.md", "MAP.md"])
+def test_what_the_pages_link_to_is_there_and_every_paper_they_list_is_one_that_a_lesson_links_to(page):
+    text = (root() / "docs" / page).read_text()
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (root() / "docs" / target).exists(), target
+    cited = "\n".join(x.path.read_text() for x in LESSONS.values())
+    for number in re.findall(r"\b\d{4}\.\d{5}\b", text):
+        assert number in cited, number
+
+
+@each_lesson
+def test_the_last_words_say_where_to_go_from_here(slug):
+    last = LESSONS[slug].cells[-1]
+    assert last.kind == "markdown" and last.text.startswith("## Where to go from here\n")
+    assert "](" in last.text and len(re.findall(r"[.?!](?=\s|$)", last.text)) <= 2

@@ -1,5 +1,6 @@
 """The authoring toolchain: what the builder writes, what the checks say, what an interrupted build leaves."""
 
+import ast
 import importlib
 import json
 import os
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbgrader_course import Course, answers
 
-from valuelab.course import build, claim, progress, quiz
+from valuelab.course import build, claim, grading, progress, quiz, tracks
 from valuelab.course.check import check, verdict
 from valuelab.course.checks.lesson_90 import double
 from valuelab.course.lesson import LessonError, read
@@ -409,38 +411,93 @@ def test_quiz_wants_one_right_answer_and_reasons():
         quiz("q?", [("a", True, "x"), ("b", False, " ")])
 
 
+HIDDEN = '# %% exercise="90.1" points=4\nassert double(10 + SEED) == 2 * (10 + SEED), "kept secret"\n'
+
+
 @pytest.mark.slow
-def test_nbgrader_gives_nothing_full_and_wrong_marks(built):
-    """The whole path with nbgrader itself: build, release, submit, autograde, export."""
-    assert build.main(["--nbgrader", "graded"]) == 0
-    home = built / "graded"
-    env = {**os.environ, "JUPYTER_DATA_DIR": str(built / "jupyter"), "HOME": str(built)}
-    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])  # nbgrader calls `alembic`
+def test_nbgrader_gives_nothing_part_and_full_marks_and_hidden_tests_stay_hidden(built, tmp_path_factory):
+    """The whole path with nbgrader itself: build, release, submit, collect, autograde, feedback."""
+    secret = tmp_path_factory.mktemp("secret")
+    (secret / "00.py").write_text(HIDDEN)
+    graded = Course(built / "graded", ["--hidden", str(secret), "--seed", "5"])
+    released = graded.release("00_demo")
+    assert "Points: 90.1 (2), 90.2 (1), and hidden tests: 4." in released
+    for unwanted in ("FACTOR * x", "kept secret", "SEED", "BEGIN"):
+        assert unwanted not in released, unwanted
+    right = answers(built / "solutions/00_demo.py")
+    handed_in = {
+        "nothing": {},
+        "part": {"90.1": "def double(x):\n    return x * x", "90.2": right["90.2"]},
+        "fitted": {"90.1": "def double(x):\n    return 2 * x if x < 12 else 0"},  # to the public check alone
+        "full": right,
+    }
+    for student, done in handed_in.items():
+        graded.submit(student, "00_demo", released, done)
+    wanted = {"nothing": 0, "part": 1, "fitted": 2, "full": 7}
+    assert graded.mark("00_demo") == {student: (points, 7) for student, points in wanted.items()}
+    assert "squared: 3 became 9" in graded.feedback("part", "00_demo")
+    assert "kept secret" in graded.feedback("fitted", "00_demo")
 
-    def run(*arguments):
-        command = [sys.executable, "-m", "nbgrader", *arguments]
-        done = subprocess.run(command, cwd=home, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
 
-    run("generate_assignment", "00_demo", "--create")
-    released = (home / "release/00_demo/00_demo.ipynb").read_text()
-    assert "FACTOR * x" not in released and "raise NotImplementedError" in released
-    answers = {"nothing": "raise NotImplementedError", "solved": None, "wrong": "return x * x"}
-    for student, body in answers.items():
-        nb = nbformat.reads(released, 4)
-        for cell in nb.cells:
-            if cell.metadata.get("exercise"):
-                right = "return 2 * x" if cell.metadata["exercise"] == "90.1" else "return x / 2"
-                cell.source = cell.source.replace("raise NotImplementedError", body or right)
-        target = home / "submitted" / student / "00_demo" / "00_demo.ipynb"
-        target.parent.mkdir(parents=True)
-        nbformat.write(nb, target)
-    run("autograde", "00_demo", "--create")
-    run("export")
-    rows = [line.split(",") for line in (home / "grades.csv").read_text().splitlines()]
-    column = {name: rows[0].index(name) for name in ("student_id", "raw_score", "max_score")}
-    scores = {r[column["student_id"]]: (float(r[column["raw_score"]]), float(r[column["max_score"]])) for r in rows[1:]}
-    assert scores == {"nothing": (0, 3), "solved": (3, 3), "wrong": (0, 3)}
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [('exercise="90.7" points=4', "90.1, 90.2"), ('exercise="90.1"', "points=None"), ("points=4", "exercise=''")],
+)
+def test_a_hidden_test_without_its_exercise_or_points_is_refused(built, tmp_path_factory, capsys, cell, says):
+    secret = tmp_path_factory.mktemp("secret")
+    (secret / "00.py").write_text(f"# %% {cell}\nassert double(1) == 2\n")
+    assert build.main(["--nbgrader", "graded", "--hidden", str(secret)]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_hidden_tests_inside_the_course_are_refused(built, capsys):
+    for folder, says in (("solutions", "outside"), ("nowhere", "no such folder")):
+        assert build.main(["--nbgrader", "graded", "--hidden", str(built / folder)]) == 1
+        assert says in capsys.readouterr().err
+    assert not (built / "graded").exists()
+
+
+def test_a_seed_deals_the_answers_of_a_quiz_and_changes_nothing_else(built):
+    lesson = read(ROOT / "solutions" / "00_start_here.py")
+    quizzes = [c.text for c in lesson.cells if c.text.startswith("quiz(")]
+    for text in [*quizzes, 'quiz("é?", [("é", True, "a"), ("b", False, "c")])']:
+        variants = {grading.dealt(text, str(seed)) for seed in range(20)}
+        assert len(variants) > 1 and grading.dealt(text, "3") == grading.dealt(text, "3")
+        for variant in variants:
+            asked, dealt = (ast.literal_eval(ast.parse(t).body[0].value.args[1]) for t in (text, variant))
+            assert sorted(asked) == sorted(dealt) and sorted(text) == sorted(variant)
+
+
+def test_a_track_runs_what_participants_get_and_says_where_the_machine_takes_too_long(built, monkeypatch, capsys):
+    slot = tracks.Slot("00", 10, ("90.1",), say="", spare="")
+    monkeypatch.setattr(tracks, "TRACKS", {"short": (slot,)})
+    assert slot.seconds == 60
+    assert tracks.main([]) == 0
+    assert "00_demo: " in (said := capsys.readouterr().out) and "within its time" in said
+    for seconds, code in ((60, 0), (61, 1)):
+        monkeypatch.setattr("valuelab.course.run.execute", lambda nb, folder, label, took=seconds: took)
+        assert tracks.main(["short"]) == code
+    assert "short: 61 s in all, TOO LONG: 00_demo" in capsys.readouterr().out
+    assert tracks.main(["two weeks"]) == 1
+    assert "there are short" in capsys.readouterr().err
+
+
+def test_a_timetable_adds_up_the_clock_and_the_minutes_of_its_exercises(course):
+    slots = [tracks.Slot("00", minutes, ("90.1", "90.2"), say="hello", spare="90.2") for minutes in (65, 20)]
+    rows = tracks.timetable(slots, {"00": read(course / "solutions/00_demo.py")})
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| 0:00", "| 1:05", "| 1:25"]
+    assert "90.1, 90.2 (4 minutes) | hello | 90.2 |" in rows[2]
+
+
+def test_the_page_for_lecturers_quotes_what_was_measured_or_says_that_nothing_was(tmp_path):
+    path = tmp_path / "lessons.json"
+    assert "Not measured yet" in build.machine_table(path)[0]
+    rows = {"00_demo": {"peak_mb": 512.4, "cpu_seconds": 7.6, "seconds": 9.1},
+            "01_demo": {"peak_mb": 700, "cpu_seconds": 20, "seconds": 18}}  # fmt: skip
+    versions = {"date": "2026-01-01", "cpu": "a processor", "python": "3.12.1", "torch": "2.13.0"}
+    path.write_text(json.dumps({"lessons": rows, **versions}))
+    table = "\n".join(build.machine_table(path))
+    assert "| 00_demo | 512 | 8 | 9 |" in table and "takes 700 MB" in table and "a processor" in table
 
 
 def test_reading_an_empty_source_is_refused(tmp_path):

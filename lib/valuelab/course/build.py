@@ -2,7 +2,7 @@
 
 From each `solutions/NN_slug.py`: `notebooks/NN_slug.ipynb` for students (stubs, no outputs) and
 `solutions/NN_slug.ipynb` (solved, executed, outputs kept); from all of them `solutions/INSTRUCTOR.md` and the
-table of lessons in the README.
+tables of the README and of two pages in docs/.
 A solution is executed again only when its cells, the library modules it imports or their data changed,
 or with --execute. Times and other outputs tagged nbval-ignore-output are kept while their cell stays the same.
 """
@@ -21,14 +21,12 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from . import inputs
+from . import grading, inputs
 from .lesson import Cell, Lesson, LessonError, marked_solution_of, read, solution_of, stub_of
 from .run import execute, not_met
+from .tracks import TRACKS, timetable
 
-TRACKS = {
-    "90 minutes": (("00", 30), ("04", 35), ("07", 25)),
-    "one day": (("00", 30), ("01", 50), ("03", 60), ("04", 70), ("07", 70), ("10", 50)),
-}
+PAGES = ("README.md", "docs/TEACHING.md", "docs/WORKSHOP.md")  # each holds tables that are built
 
 
 def root() -> Path:
@@ -82,22 +80,12 @@ def notebook(lesson: Lesson, kind: str) -> nbformat.NotebookNode:
             source = {"student": stub_of, "solution": solution_of, "nbgrader": marked_solution_of}[kind](c)
             meta = {**meta, "exercise": c.exercise}
         if kind == "nbgrader" and c.kind in ("exercise", "check"):
-            meta["nbgrader"] = _nbgrader(c, lesson)
+            meta["nbgrader"] = grading.metadata(c, lesson)
         cells.append(new_code_cell(source, id=cell_id, metadata=meta))
     return new_notebook(cells=cells, metadata={
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     })  # fmt: skip
-
-
-def _nbgrader(cell: Cell, lesson: Lesson) -> dict:
-    stars = next(c.stars for c in lesson.exercises if c.exercise == cell.exercise)
-    name = cell.exercise.replace(".", "-")
-    if cell.kind == "exercise":
-        return {"grade": False, "grade_id": f"exercise-{name}", "locked": False, "schema_version": 3,
-                "solution": True, "task": False}  # fmt: skip
-    return {"grade": True, "grade_id": f"check-{name}", "locked": True, "points": stars, "schema_version": 3,
-            "solution": False, "task": False}  # fmt: skip
 
 
 def serialise(nb: nbformat.NotebookNode) -> str:
@@ -223,38 +211,66 @@ def instructor(lessons: list[Lesson]) -> str:
     by_number = {x.slug[:2]: x for x in lessons}
     out = ["# Instructor's guide", "", "Built from the lesson sources; do not edit here.", "", "## Tracks", ""]
     for name, plan in TRACKS.items():
-        rows = [(n, m) for n, m in plan if n in by_number]
-        out += [f"**{name}** ({sum(m for _, m in rows)} minutes)", ""]
-        out += [f"- {by_number[n].title}: {m} minutes" for n, m in rows] + [""]
+        slots = [slot for slot in plan if slot.lesson in by_number]
+        out += [f"**{name}** ({sum(slot.minutes for slot in slots)} minutes)", ""]
+        out += [f"- {by_number[slot.lesson].title}: {slot.minutes} minutes, exercises {', '.join(slot.exercises)}"
+                for slot in slots] + [""]  # fmt: skip
     total = sum(x.minutes for x in lessons)
     out += [f"**semester** ({total} minutes in all, one or two lessons a week)", ""]
     out += [f"- {x.title}: {x.minutes} minutes" for x in lessons] + [""]
     for x in lessons:
         out += [f"## {x.title}", "", f"{x.minutes} minutes, of which exercises {sum(c.minutes for c in x.exercises)}."]
-        stars = {c.exercise: c.stars for c in x.exercises}
-        out += ["Points: " + ", ".join(f"{k} ({v})" for k, v in stars.items()) + ".", ""] if stars else [""]
+        out += [f"Points: {grading.points(x)}.", ""] if x.exercises else [""]
         for c in x.cells:
             if "instructor" in c.tags:
                 out += [c.text, ""]
     return "\n".join(out).rstrip() + "\n"
 
 
-def readme(text: str, lessons: list[Lesson]) -> str:
-    """The README with its table of lessons written anew between the two `lessons` comments, if it has them."""
+def filled(text: str, tables: dict[str, list[str]]) -> str:
+    """A page with the built tables it has written anew, each between `<!-- name -->` and `<!-- /name -->`."""
+    for name, rows in tables.items():
+        table = "\n".join([f"<!-- {name} -->", *rows, f"<!-- /{name} -->"])
+        text = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, new=table: new, text, flags=re.S)
+    return text
+
+
+def tables(lessons: list[Lesson], base: Path) -> dict[str, list[str]]:
+    """The built tables by name: the lessons, the timetable of each track, and what a lesson takes of a machine."""
+    by_number = {x.slug[:2]: x for x in lessons}
+    return {
+        "lessons": _lessons_table(lessons),
+        **{name: timetable(slots, by_number) for name, slots in TRACKS.items()},
+        "machine": machine_table(base / "benchmarks" / "results" / "lessons.json"),
+    }
+
+
+def _lessons_table(lessons: list[Lesson]) -> list[str]:
     rows = ["| lesson | you learn to | exercises | minutes |", "|---|---|--:|--:|"]
     for x in lessons:
         goals = next((c.text for c in x.cells if "## What you will be able to do" in c.text), "")
         goals = goals.split("## What you will be able to do")[-1].split("\n## ")[0]
         verbs = ", ".join(re.findall(r"^[-*] \*\*(.+?)\*\*", goals, re.M))
         rows.append(f"| [{x.title}](notebooks/{x.slug}.ipynb) | {verbs} | {len(x.exercises)} | {x.minutes} |")
-    rows.append(f"| **all** | | {sum(len(x.exercises) for x in lessons)} | {sum(x.minutes for x in lessons)} |")
-    table = "\n".join(["<!-- lessons -->", *rows, "<!-- /lessons -->"])
-    return re.sub(r"<!-- lessons -->.*?<!-- /lessons -->", lambda _: table, text, flags=re.S)
+    return [*rows, f"| **all** | | {sum(len(x.exercises) for x in lessons)} | {sum(x.minutes for x in lessons)} |"]
 
 
-def _readme_now(base: Path) -> str:
-    path = base / "README.md"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+def machine_table(path: Path) -> list[str]:
+    """What `benchmarks/lessons.py` measured, as a table; one sentence where it has not been run."""
+    if not path.is_file():
+        return ["Not measured yet: `python benchmarks/lessons.py` on a quiet machine fills this table."]
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = ["| lesson | peak memory, MB | CPU seconds | seconds |", "|---|--:|--:|--:|"]
+    rows += [f"| {slug} | {x['peak_mb']:.0f} | {x['cpu_seconds']:.0f} | {x['seconds']:.0f} |"
+             for slug, x in found["lessons"].items()]  # fmt: skip
+    most = max(x["peak_mb"] for x in found["lessons"].values())
+    return [*rows, "", f"The hungriest lesson takes {most:.0f} MB. Measured {found['date']} on {found['cpu']}, "
+            f"Python {found['python']}, torch {found['torch']}, one thread."]  # fmt: skip
+
+
+def pages(base: Path) -> dict[Path, str]:
+    """The pages with built tables that this course has, and their text now."""
+    return {base / p: (base / p).read_text(encoding="utf-8") for p in PAGES if (base / p).is_file()}
 
 
 def check(lessons: list[Lesson], base: Path) -> list[str]:
@@ -275,21 +291,24 @@ def check(lessons: list[Lesson], base: Path) -> list[str]:
     guide = base / "solutions" / "INSTRUCTOR.md"
     if not guide.is_file() or guide.read_text(encoding="utf-8") != instructor(lessons):
         found.append("solutions/INSTRUCTOR.md: out of date or edited")
-    if readme(_readme_now(base), lessons) != _readme_now(base):
-        found.append("README.md: its table of lessons is out of date or edited")
+    built = tables(lessons, base)
+    for path, text in pages(base).items():
+        if filled(text, built) != text:
+            found.append(f"{path.relative_to(base)}: a built table in it is out of date or edited")
     return found
 
 
-def nbgrader(lessons: list[Lesson], folder: Path) -> None:
-    """Write an nbgrader course: source/NN_slug/NN_slug.ipynb and a configuration."""
+def nbgrader(lessons: list[Lesson], folder: Path, seed: int | None = None, hidden: Path | None = None) -> None:
+    """Write an nbgrader course: source/NN_slug/NN_slug.ipynb and a configuration.
+
+    Args:
+        seed: deals the order of the quiz answers, and is `SEED` in hidden tests; None leaves the lesson's order.
+        hidden: folder with the lecturer's own tests, see `grading`.
+    """
     for x in lessons:
-        write(folder / "source" / x.slug / f"{x.slug}.ipynb", serialise(notebook(x, "nbgrader")))
-    write(folder / "nbgrader_config.py", (
-        "c = get_config()\n"
-        'c.CourseDirectory.course_id = "valuelab"\n'
-        "c.ExecutePreprocessor.timeout = 300\n"
-        'c.ClearSolutions.code_stub = {"python": "raise NotImplementedError"}\n'
-    ))  # fmt: skip
+        nb = grading.prepared(notebook(x, "nbgrader"), x, seed, hidden)
+        write(folder / "source" / x.slug / f"{x.slug}.ipynb", serialise(nb))
+    write(folder / "nbgrader_config.py", grading.CONFIG)
 
 
 def main(arguments=None) -> int:
@@ -298,6 +317,8 @@ def main(arguments=None) -> int:
     p.add_argument("--check", action="store_true", help="fail if a built file is not what its source gives")
     p.add_argument("--execute", action="store_true", help="run solutions again even if their cells are unchanged")
     p.add_argument("--nbgrader", type=Path, metavar="DIR", help="write an nbgrader source tree")
+    p.add_argument("--seed", type=int, metavar="N", help="with --nbgrader: a variant, its quiz answers dealt by N")
+    p.add_argument("--hidden", type=Path, metavar="FOLDER", help="with --nbgrader: your own hidden tests, NN.py each")
     args = p.parse_args(arguments)
     try:
         base = root()
@@ -310,15 +331,20 @@ def main(arguments=None) -> int:
             print("\n".join(found) if found else f"{len(every)} lessons: every built file is current.")
             return 1 if found else 0
         if args.nbgrader:
-            nbgrader(chosen, args.nbgrader)
+            if args.hidden:
+                grading.refuse_public(args.hidden, base)
+            nbgrader(chosen, args.nbgrader, args.seed, args.hidden)
+            for x in chosen:
+                print(f"{x.slug}: {sum(c.stars for c in x.exercises)} points: {grading.points(x)}")
             print(f"nbgrader source for {len(chosen)} lessons in {args.nbgrader}")
             return 0
         for x in chosen:
             for line in build(x, base, args.execute):
                 print(line, flush=True)
         write(base / "solutions" / "INSTRUCTOR.md", instructor(every))
-        if _readme_now(base):
-            write(base / "README.md", readme(_readme_now(base), every))
+        built = tables(every, base)
+        for path, text in pages(base).items():
+            write(path, filled(text, built))
     except LessonError as error:
         print(f"build: {error}", file=sys.stderr)
         return 1
