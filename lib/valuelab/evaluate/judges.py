@@ -10,12 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from valuelab.evaluate.metrics import words
+from valuelab.measure.intervals import Interval
 
 __all__ = [
     "Judge",
     "JudgeRates",
+    "corrected_interval",
     "corrected_share",
     "judge_rates",
     "length_judge",
@@ -108,6 +111,49 @@ def corrected_share(share: float, sensitivity: float, specificity: float) -> flo
             "up to 1 or less, so the verdicts say nothing about the truth. Use another judge."
         )
     return float(min(1.0, max(0.0, (share + specificity - 1) / informedness)))
+
+
+def corrected_interval(
+    share: float, n: int, sensitivity: float, n_shown: int, specificity: float, n_not: int,
+    level: float = 0.95,
+) -> Interval:  # fmt: skip
+    """`corrected_share` with its interval: the judge's two rates were measured, too, and that costs.
+
+    With J = sens + spec − 1, to first order in the three independent errors (delta method):
+
+        se² = [ q (1 − q) / n  +  π² sens (1 − sens) / n_shown  +  (1 − π)² spec (1 − spec) / n_not ] / J²
+
+    Args:
+        share: q, share of `n` replies to which the judge said yes.
+        sensitivity: measured on `n_shown` replies that show the value.
+        specificity: measured on `n_not` replies that do not.
+        level: of the interval.
+
+    Returns:
+        Interval around π, not cut at 0 and 1: where it reaches beyond, the data cannot tell from none or all.
+
+    Raises:
+        ValueError: a count below 1, or a judge without information.
+
+    Source: Rogan & Gladen 1978.
+    """
+    if min(n, n_shown, n_not) < 1:
+        raise ValueError(f"corrected_interval: {n}, {n_shown} and {n_not} replies; each must be 1 or more.")
+    informedness = sensitivity + specificity - 1
+    if informedness <= 0:
+        raise ValueError(
+            f"corrected_interval: sensitivity {sensitivity:.2f} and specificity {specificity:.2f} add up to 1 or less, "
+            "so the verdicts say nothing about the truth. Use another judge."
+        )
+    true = (share + specificity - 1) / informedness
+    variance = (
+        share * (1 - share) / n
+        + true**2 * sensitivity * (1 - sensitivity) / n_shown
+        + (1 - true) ** 2 * specificity * (1 - specificity) / n_not
+    )
+    se = math.sqrt(variance) / informedness
+    half = float(stats.norm.ppf(0.5 + level / 2)) * se
+    return Interval(true, true - half, true + half, se, n, n)
 
 
 def padding_effect(judge: Judge, replies: Sequence[str], padding: str) -> float:

@@ -90,10 +90,10 @@ def opposes(read: Parsed, value: str) -> bool:
     return read.choice is not None and read.choice.value != value and read.expressed.get(value, 0) <= 0
 
 
-def opposing_lines(value: str, sign: int, dose: int, n: int, seed: int) -> list[str]:
-    """`n` system texts of `dose` lines each that demand the opposite pole."""
+def opposing_lines(value: str, dose: int, n: int, seed: int) -> list[str]:
+    """`n` system texts of `dose` lines each, which say that the value means little."""
     rng = np.random.default_rng([seed, VALUES.index(value), dose, 21])
-    return [" ".join(W.persona_line(value, -sign, rng) for _ in range(dose)) for _ in range(n)]
+    return [" ".join(W.persona_line(value, -1, rng) for _ in range(dose)) for _ in range(n)]
 
 
 def measure_cell(kit: Kit, method: str, p: Protocol) -> dict[str, Any]:
@@ -101,32 +101,27 @@ def measure_cell(kit: Kit, method: str, p: Protocol) -> dict[str, Any]:
     value = kit.value
     own = W.situations("held_out", p.items, p.seed + 3, value=value)
     others = {u: W.situations("held_out", p.others, p.seed + 5, value=u) for u in VALUES if u != value}
-    asked = own * p.repeats + [s for rows in others.values() for s in rows] + own * len(p.doses)
-    demands = [""] * (len(asked) - len(own) * len(p.doses))
-    demands += [line for d in p.doses for line in opposing_lines(value, 1, d, len(own), p.seed)]
-    up = kit.build(method, 1)
-    read, replies, spent = ask(up, asked, demands, p)
-    parts = iter(np.split(np.arange(len(read)), np.cumsum(
-        [len(own) * p.repeats, *[p.others] * len(others), *[p.items] * len(p.doses)])))  # fmt: skip
-    free = len(demands) - len(own) * len(p.doses)
-    scores = {
-        "own": [serves(read[k], value) for k in next(parts)],
-        "others": {u: [serves(read[k], u) for k in next(parts)] for u in others},
-        "doses": {str(d): [serves(read[k], value) for k in next(parts)] for d in p.doses},
-    }
-    down, _, _ = ask(kit.build(method, -1), own * p.repeats, None, p)
-    words = sum(len(x) for x in models.encode(kit.lm, [r or "." for r in replies]))
+    free = own * p.repeats + [s for rows in others.values() for s in rows]
+    opposed = [line for d in p.doses for line in opposing_lines(value, d, len(own), p.seed)]
+    up, down = kit.build(method, 1), kit.build(method, -1)
+    read, replies, spent = ask(up, free + own * len(p.doses), [""] * len(free) + opposed, p)
+    rest = iter(read)
+
+    def scores(u: str, n: int) -> list[float]:
+        return [float(serves(next(rest), u)) for _ in range(n)]
+
     found = {
-        **scores,
-        "own_for": by_item(scores.pop("own"), p),
-        "own_against": by_item([opposes(r, value) for r in down], p),
+        "own_for": by_item(scores(value, len(own) * p.repeats), p),
+        "others": {u: scores(u, p.others) for u in others},
+        "doses": {str(d): scores(value, len(own)) for d in p.doses},
+        "own_against": by_item([opposes(r, value) for r in ask(down, own * p.repeats, None, p)[0]], p),
         "facts": facts_right(up, p),
-        "grammatical": [float(r.grammatical) for r in read[:free]],
-        "distinct_2": metrics.distinct_n(replies[:free], 2),
-        "repetition": float(np.mean([metrics.repetition(r, 3) for r in replies[:free]])),
+        "grammatical": [float(r.grammatical) for r in read[: len(free)]],
+        "distinct_2": metrics.distinct_n(replies[: len(free)], 2),
+        "repetition": float(np.mean([metrics.repetition(r, 3) for r in replies[: len(free)]])),
         "held_bytes": up.held,
         "making_seconds": round(up.seconds, 2),
-        "tokens_per_second": round(words / spent, 1),
+        "tokens_per_second": round(sum(map(len, models.encode(kit.lm, [r or "." for r in replies]))) / spent, 1),
         "example": {"question": own[0].text, "reply": replies[0]},
     }
     if method == PLAIN:  # drawn again with another seed: how far chance alone moves an item
@@ -145,7 +140,7 @@ def ask(
     return [W.parse(r, s.offered) for r, s in zip(replies, asked, strict=True)], replies, spent
 
 
-def by_item(scores: Sequence[bool], p: Protocol) -> list[float]:
+def by_item(scores: Sequence[float], p: Protocol) -> list[float]:
     """Mean over the repeats of each situation."""
     return np.reshape(scores, (p.repeats, p.items)).mean(0).tolist()
 
