@@ -99,12 +99,12 @@ def wins(rng, pairs, lift):
 
 
 def test_the_change_of_strength_covers_the_truth_and_finds_nothing_where_nothing_changed():
-    rng, trials = np.random.default_rng(2), 200
+    rng, trials = np.random.default_rng(2), 150
     truth = 1.0 * (np.arange(4) == 2) - 0.25  # strengths sum to zero
     hits, false = [], []
     for seed in range(trials):
         pairs = [rng.choice(4, 2, replace=False) for _ in range(150)]
-        weights = bootstrap_weights(np.arange(150), draws=200, seed=seed)
+        weights = bootstrap_weights(np.arange(150), draws=100, seed=seed)
         before = wins(rng, pairs, 0.0)
         _, low, high = dilemmas.strength_change(before, wins(rng, pairs, 1.0), weights)
         hits.append((low <= truth) & (truth <= high))

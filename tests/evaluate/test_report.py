@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_the_old_files_as_they_were(chat_model, tmp_path):
     assert out.read_text() == "old page" and [p.name for p in tmp_path.iterdir()] == ["r.html"]
 
 
-def test_values_finished_before_a_kill_or_a_full_disk_are_kept_and_reused(base_model, base_report, tmp_path, monkeypatch):
+def test_values_finished_before_a_kill_are_kept_and_reused(base_model, base_report, tmp_path, monkeypatch):
     out, seen, real = tmp_path / "r.html", [], chain.one_value
 
     def killed(lm, bench, value, *rest):

@@ -44,7 +44,7 @@ from valuelab.evaluate.methods import METHODS, Aligned, Budget, Kit
 from valuelab.evaluate.report import guarded, machine, split_values, versions
 from valuelab.measure.intervals import (
     Interval,
-    cluster_bootstrap,
+    bootstrap_weights,
     holm,
     interval_of_draws,
     mean_interval,
@@ -296,11 +296,8 @@ def kept_under(cells: Cells, method: str, dose: str) -> dict[str, Any]:
     gain = paired_difference(after, before)
     if not gain.low > 0:
         return {"estimate": None, "low": None, "high": None, "outcome": "no gain to keep a share of"}
-
-    def share(w: np.ndarray) -> float:
-        return float((w @ (low_after - low_before)) / (w @ (after - before)))
-
-    low, high = interval_of_draws(cluster_bootstrap(share, np.arange(len(before)), draws=1000))
+    drawn = bootstrap_weights(np.arange(len(before)), draws=1000)
+    low, high = interval_of_draws((drawn @ (low_after - low_before)) / (drawn @ (after - before)))
     estimate = gain_kept((before, after), (low_before, low_after))
     return {"estimate": estimate, "low": float(low), "high": float(high), "outcome": "ok"}
 
