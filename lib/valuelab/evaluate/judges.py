@@ -14,15 +14,19 @@ from scipy import stats
 
 from valuelab.evaluate.metrics import words
 from valuelab.measure.intervals import Interval
+from valuelab.measure.readout import Judgement
 
 __all__ = [
+    "Audit",
     "Judge",
     "JudgeRates",
+    "audit",
     "corrected_interval",
     "corrected_share",
     "judge_rates",
     "length_judge",
     "padding_effect",
+    "verdicts",
 ]
 
 Judge = Callable[[Sequence[str]], np.ndarray]
@@ -168,3 +172,64 @@ def padding_effect(judge: Judge, replies: Sequence[str], padding: str) -> float:
     after = np.nan_to_num(np.asarray(judge([f"{r} {padding}".strip() for r in replies]), float))
     change = float((after - before).mean())
     return 0.0 if math.isclose(change, 0.0, abs_tol=1e-12) else change
+
+
+def verdicts(judge: Callable[[str, int], Judgement], wanted: str = "support") -> Judge:
+    """A judge of `measure.judges` (oracle, log-probability, chat) as a judge of this module.
+
+    1 where it says `wanted`, NaN where it could not read the reply or where the reply is empty, else 0.
+    """
+
+    def read(replies: Sequence[str]) -> np.ndarray:
+        said = [judge(r, i).outcome if r.strip() else "invalid" for i, r in enumerate(replies)]
+        return np.array([np.nan if s == "invalid" else float(s == wanted) for s in said])
+
+    return read
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A judge judged: on replies of known truth, after padding, and with its labels named in the other order.
+
+    agreement: share of verdicts that are right; an unreadable one is wrong. kappa: Cohen's, agreement beyond
+    what the same numbers of yes and no would give by chance. unreadable: share. padding: change of the mean
+    verdict. swap: share of replies on which both orders of the labels give one readable verdict, None where
+    no second order was given. `sound` is False where the verdicts say nothing about the truth, or move with padding.
+    """
+
+    agreement: float
+    kappa: float
+    rates: JudgeRates
+    unreadable: float
+    padding: float
+    swap: float | None
+
+    @property
+    def sound(self) -> bool:
+        return self.rates.informedness > 0.2 and abs(self.padding) < 0.1 and (self.swap is None or self.swap > 0.8)
+
+
+def audit(
+    judge: Judge, replies: Sequence[str], truth: np.ndarray, *, padding: str, swapped: Judge | None = None
+) -> Audit:
+    """Put a judge to the test before its numbers are believed.
+
+    Args:
+        judge: what is to be tested.
+        replies: with known truth, of both kinds.
+        truth: True where the reply shows the value, (n,).
+        padding: words without any bearing, to be added to each reply.
+        swapped: the same judge with its labels named in the other order.
+
+    Raises:
+        ValueError: lengths differ, or all replies are alike in truth.
+    """
+    said, shown = np.asarray(judge(replies), float), np.asarray(truth).astype(bool)
+    rates = judge_rates(said, shown)
+    agreement = float((said == shown).mean())
+    yes, true = float((said == 1).mean()), float(shown.mean())
+    chance = yes * true + float((said == 0).mean()) * (1 - true)
+    kappa = (agreement - chance) / (1 - chance) if chance < 1 else 0.0
+    swap = None if swapped is None else float((said == np.asarray(swapped(replies), float)).mean())
+    unreadable = float(np.isnan(said).mean())
+    return Audit(agreement, kappa, rates, unreadable, padding_effect(judge, replies, padding), swap)
