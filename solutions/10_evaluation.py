@@ -447,7 +447,10 @@ show(
 strength_change = check("10.7", strength_change)
 
 # %%
-kit = Kit(world, VALUE, budget=Budget())
+whole = table.stored()  # section 8 shows it; its seed and budgets hold from here on
+rows, record = {r["method"]: r for r in whole["rows"]}, whole["record"]
+protocol = table.Protocol(**{**record["protocol"], "doses": tuple(record["protocol"]["doses"])})
+kit = Kit(world, VALUE, protocol.seed, Budget(**record["budget"]))
 models_by_name = {name: kit.build(name, 1) for name in ("unsteered", "additive")}
 faced = W.situations("held_out", 200, seed=11)
 sides = {}
@@ -627,10 +630,6 @@ show(
 # **Predict** before you look: which family wins control success? Which pays in grammar, which in facts?
 
 # %%
-whole = table.stored()
-rows, record = {r["method"]: r for r in whole["rows"]}, whole["record"]
-
-
 def points(found):
     return f"{100 * found['estimate']:+.0f} [{100 * found['low']:.0f}, {100 * found['high']:.0f}]"
 
@@ -682,16 +681,13 @@ display(Markdown(
 # protocol alone, and laid on the stored intervals.
 
 # %%
-again_value = VALUE if VALUE in record["values"] else record["values"][0]
-protocol = table.Protocol(**{**record["protocol"], "doses": tuple(record["protocol"]["doses"])})
-live_kit = Kit(world, again_value, protocol.seed, Budget(**record["budget"]))
 slice_of = ("unsteered", "instruction", "additive", "random direction")
-live = {m: table.measure_cell(live_kit, m, protocol) for m in slice_of}
-fresh = table.Cells([again_value], list(slice_of), {again_value: live})
+live = {m: table.measure_cell(kit, m, protocol) for m in slice_of}
+fresh = table.Cells([VALUE], list(slice_of), {VALUE: live})
 fig, ax = plots.figure(figsize=(6.4, 2.8))
 off = []
 for y, m in enumerate(slice_of[1:]):
-    then, now = rows[m]["by_value"][again_value], table.value_gain(fresh, m, again_value)
+    then, now = rows[m]["by_value"][VALUE], table.value_gain(fresh, m, VALUE)
     off.append(abs(then["estimate"] - now.estimate))
     for k, (x, lo, hi) in enumerate(((then["estimate"], then["low"], then["high"]), (now.estimate, now.low, now.high))):
         ax.errorbar(100 * x, y + 0.2 * k, xerr=[[100 * (x - lo)], [100 * (hi - x)]], fmt=plots.MARKERS[k], capsize=4,
@@ -700,7 +696,7 @@ ax.set_yticks(range(3), slice_of[1:])
 ax.invert_yaxis()
 ax.set(xlabel="gain, points")
 ax.legend()
-show(fig, f"Gains for {again_value}, stored and measured now: they differ by at most {100 * max(off):.1f} points.")
+show(fig, f"Gains for {VALUE}, stored and measured now: they differ by at most {100 * max(off):.1f} points.")
 
 # %% [markdown]
 # ## What we may claim

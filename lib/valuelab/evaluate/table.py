@@ -23,6 +23,7 @@ import csv
 import datetime
 import io
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -221,7 +222,8 @@ def fill(
         for task in tasks:
             _work(task)
         return
-    with get_context("spawn").Pool(processes) as pool:
+    # Ctrl-C is for the parent, which then ends the others; a cell is written whole or not at all
+    with get_context("spawn").Pool(processes, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         for _ in pool.imap_unordered(_work, tasks):
             pass
 
@@ -243,6 +245,16 @@ class Cells:
 
     def dose(self, method: str, dose: str) -> np.ndarray:
         return np.concatenate([np.asarray(self.cells[v][method]["doses"][dose], float) for v in self.values])
+
+    def reply_clusters(self) -> np.ndarray:
+        """(value, situation) of each reply read for grammar: repeats of one situation belong together."""
+        out = []
+        for v in self.values:
+            cell = self.cells[v][PLAIN]
+            items, others = len(cell["own_for"]), sum(map(len, cell["others"].values()))
+            repeats = (len(cell["grammatical"]) - others) // items
+            out += [f"{v}-{k}" for k in [*range(items)] * repeats + [*range(items, items + others)]]
+        return np.array(out)
 
     def mean(self, method: str, key: str) -> float:
         return float(np.mean([self.cells[v][method][key] for v in self.values]))
@@ -297,7 +309,9 @@ def kept_under(cells: Cells, method: str, dose: str) -> dict[str, Any]:
     if not gain.low > 0:
         return {"estimate": None, "low": None, "high": None, "outcome": "no gain to keep a share of"}
     drawn = bootstrap_weights(np.arange(len(before)), draws=1000)
-    low, high = interval_of_draws((drawn @ (low_after - low_before)) / (drawn @ (after - before)))
+    neutral, opposed = drawn @ (after - before), drawn @ (low_after - low_before)
+    some = neutral > 0  # a draw without a gain has no share of it; rare, since the gain excludes zero
+    low, high = interval_of_draws(opposed[some] / neutral[some])
     estimate = gain_kept((before, after), (low_before, low_after))
     return {"estimate": estimate, "low": float(low), "high": float(high), "outcome": "ok"}
 
@@ -312,7 +326,8 @@ def row_of(cells: Cells, method: str) -> dict[str, Any]:
     facts, plain_facts = (np.mean([cells.cells[v][m]["facts"] for v in cells.values], 0) for m in (method, PLAIN))
     kept = metrics.retention(plain_facts, facts, margin=MARGIN)
     level = mean_interval(cells.scores(method, "own_for"), unit)
-    grammatical = mean_interval(cells.scores(method, "grammatical"))
+    spoken = cells.reply_clusters()
+    grammatical = mean_interval(cells.scores(method, "grammatical"), spoken)
     ratio = metrics.off_target_ratio(E, targets)
     parts = {
         "success": level.estimate,
@@ -336,7 +351,7 @@ def row_of(cells: Cells, method: str) -> dict[str, Any]:
         "anti_steerable": fell.as_dict(),
         "grammatical": grammatical.as_dict(),
         "grammar_change": paired_difference(
-            cells.scores(method, "grammatical"), cells.scores(PLAIN, "grammatical")
+            cells.scores(method, "grammatical"), cells.scores(PLAIN, "grammatical"), spoken
         ).as_dict(),
         "distinct_2": cells.mean(method, "distinct_2"),
         "repetition": cells.mean(method, "repetition"),
