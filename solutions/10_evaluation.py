@@ -91,7 +91,7 @@ show(
 # - **price** it: fluency, abilities kept, leakage to the other nine values
 # - **judge a judge** by its sensitivity and specificity, and correct the share that it reports
 # - **expose** an evaluator that looks at something else than the value
-# - **compare** fifteen ways to align one model in one table, with many tests paid for
+# - **compare** every way to align one model in one table, with many tests paid for
 #
 # ## What this builds on
 #
@@ -466,13 +466,14 @@ wins = [
 change, low, high = strength_change(*wins, bootstrap_weights(np.arange(answered.sum()), draws=500))
 fig, (left, right) = plots.figure(1, 2, figsize=(9.6, 3.8), sharey=True)
 for k, (name, r) in enumerate({"before": moved.before, "after": moved.after}.items()):
-    left.errorbar(r.rank, np.arange(10) + 0.2 * k, xerr=[r.rank - r.rank_low, r.rank_high - r.rank], capsize=3,
+    ends = np.maximum(0, [r.rank - r.rank_low, r.rank_high - r.rank])
+    left.errorbar(r.rank, np.arange(10) + 0.2 * k, xerr=ends, capsize=3,
                   fmt=plots.MARKERS[k], color=plots.COLORS[k], label=name)  # fmt: skip
 left.set_yticks(range(10), VALUES)
 left.invert_yaxis()
 left.set(xlabel="rank, 1 is strongest", title="ranks with 95 % intervals")
 left.legend()
-right.errorbar(change, range(10), xerr=[change - low, high - change], fmt="o", color=plots.COLORS[2], capsize=3)
+right.errorbar(change, range(10), xerr=np.maximum(0, [change - low, high - change]), fmt="o", color=plots.COLORS[2], capsize=3)
 right.axvline(0, color=plots.GREY, lw=0.8)
 right.set(xlabel="change of strength, logits", title="paired change")
 k = VALUES.index(VALUE)
