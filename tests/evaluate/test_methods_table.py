@@ -14,7 +14,7 @@ from valuelab.evaluate.files import ReportError
 from valuelab.evaluate.methods import METHODS, Budget, Kit
 from valuelab.values import VALUES
 
-TINY = Budget(situations=8, texts=24, steps=2, dpo_steps=2, rl_steps=1, draws=2, rehearsals=2)
+TINY = Budget(situations=8, layers=1, texts=24, steps=2, dpo_steps=2, rl_steps=1, draws=2, rehearsals=2)
 SMALL = table.Protocol(items=8, repeats=1, others=2, facts=4, doses=(1,), tokens=16)
 FEW = (table.PLAIN, "instruction", table.CHANCE)
 

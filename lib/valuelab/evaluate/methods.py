@@ -54,7 +54,7 @@ class Budget:
     """What a method may spend on one value. The defaults keep the whole table within half an hour on two cores.
 
     Attributes:
-        situations: on which layer and strength are chosen.
+        situations: on which layer and strength are chosen; layers: how many of them are tried.
         texts: training replies, and comparisons, each.
         steps: of fine-tuning; dpo_steps: of each of the two DPO runs; rl_steps: of reinforcement learning.
         rank: of the low-rank adapter.
@@ -64,6 +64,7 @@ class Budget:
     """
 
     situations: int = 24
+    layers: int = 6
     texts: int = 256
     steps: int = 24
     dpo_steps: int = 16
@@ -178,6 +179,9 @@ class Kit:
         """Quick forced choices on situations of the training kind, to choose layer and strength by."""
         return self.part("bench", lambda: PlantedBench(self.lm, items=5 * self.budget.situations, seed=self.seed))
 
+    def layers(self) -> list[int]:
+        return layers_to_try(self.lm.n_layers, self.budget.layers)
+
     def best(self, settings: dict[Any, AbstractContextManager]) -> Any:
         """The setting that raises the value most on the situations for choosing, among those that keep grammar.
 
@@ -201,7 +205,7 @@ class Kit:
 
         def make() -> Shift:
             reader, settings = Reader(self.lm, self.bench, None), {}
-            for layer in layers_to_try(self.lm.n_layers):
+            for layer in self.layers():
                 v, size = reader.difference(self.value, layer), reader.length(self.value, layer)
                 unit = Probe(v / v.norm(), layer=layer, value=self.value, method="mean difference")
                 for s in STRENGTHS:
@@ -239,7 +243,7 @@ class Kit:
             levels = self.levels()
             return self.best({
                 (k, p): steer(self.lm, minimal_shifts(levels[k], self.value, 1, p, with_neighbours), cap=CAP)
-                for k in layers_to_try(self.lm.n_layers) for p in TARGETS
+                for k in self.layers() for p in TARGETS
             })  # fmt: skip
 
         return self.part("joint target" if with_neighbours else "target", make)
