@@ -17,15 +17,17 @@
 
 # %%
 import numpy as np
+from IPython.display import Markdown, display
 from ipywidgets import interact
 
 from valuelab import models, plots
 from valuelab import world as W
 from valuelab.course import check, claim, quiz, show
 from valuelab.evaluate import bench as benches
-from valuelab.evaluate import chain, judges, metrics
+from valuelab.evaluate import chain, dilemmas, judges, metrics, table
+from valuelab.evaluate.methods import Budget, Kit
 from valuelab.evaluate.push import random_push
-from valuelab.measure.intervals import mean_interval
+from valuelab.measure.intervals import bootstrap_weights, mean_interval, paired_difference
 from valuelab.probes import Probe
 from valuelab.steering.controller import steer
 from valuelab.steering.plan import Shift
@@ -89,6 +91,7 @@ show(
 # - **price** it: fluency, abilities kept, leakage to the other nine values
 # - **judge a judge** by its sensitivity and specificity, and correct the share that it reports
 # - **expose** an evaluator that looks at something else than the value
+# - **compare** every way to align one model in one table, with many tests paid for
 #
 # ## What this builds on
 #
@@ -321,6 +324,192 @@ show(
 )
 
 # %% [markdown]
+# ### Exercise 10.5 · The interval must pay for the judge
+#
+# Above, the rates came from thousands of replies. In life a judge is audited on fifty, and the rates
+# are uncertain, too. To first order, with $J = \text{sens} + \text{spec} - 1$:
+#
+# $$\text{se}^2 = \frac{1}{J^2}\left[\frac{q(1-q)}{n} + \pi^2\,\frac{\text{sens}(1-\text{sens})}{n_\text{shown}}
+# + (1-\pi)^2\,\frac{\text{spec}(1-\text{spec})}{n_\text{not}}\right]$$
+#
+# 1. **Predict**: you judge ten times as many replies but audit no more. Does the interval shrink to a third?
+# 2. **Write** the body: the corrected share with bounds at ± 1.96 se, not cut at 0 and 1.
+#
+# <details><summary>Hint 1: who weighs what?</summary>Sensitivity acts on the replies that show the value, a share π;
+# specificity on the others.</details>
+#
+# <details><summary>Hint 2: the quantile</summary><code>stats.norm.ppf(0.5 + level / 2)</code></details>
+#
+# What you should see: intervals that hold the truth in about 95 of 100 repetitions; those that take the rates for
+# known hold it too rarely.
+
+# %% exercise="10.5" function="valuelab.evaluate.judges.corrected_interval" minutes=12 stars=3
+
+# %%
+corrected_interval = check("10.5", corrected_interval)
+
+# %%
+AUDIT, REPLIES, TRUTH, TRIALS = 60, 300, 0.4, 2000
+hits = {"with the audit's error": 0, "rates taken as known": 0, "not corrected": 0}
+for _ in range(TRIALS):
+    q = rng.binomial(REPLIES, TRUTH * 0.8 + (1 - TRUTH) * 0.3) / REPLIES
+    sens, spec = rng.binomial(AUDIT, [0.8, 0.7]) / AUDIT
+    honest = corrected_interval(q, REPLIES, sens, AUDIT, spec, AUDIT)
+    short = corrected_interval(q, REPLIES, sens, 10**9, spec, 10**9)
+    half = 1.96 * np.sqrt(q * (1 - q) / REPLIES)
+    hits["with the audit's error"] += honest.covers(TRUTH)
+    hits["rates taken as known"] += short.covers(TRUTH)
+    hits["not corrected"] += abs(q - TRUTH) <= half
+coverage = {k: 100 * v / TRIALS for k, v in hits.items()}
+fig, ax = plots.figure(figsize=(6.4, 2.4))
+ax.barh(list(coverage), list(coverage.values()), color=plots.COLORS[:3])
+ax.axvline(95, color=plots.GREY, ls="--")
+ax.invert_yaxis()
+ax.set(xlabel="intervals that hold the truth, %", xlim=(0, 100))
+show(
+    fig,
+    f"A judge of 80 % and 70 %, audited on {AUDIT} replies of each kind: share of 95 % intervals that hold the true "
+    "share. " + "; ".join(f"{k} {v:.0f} %" for k, v in coverage.items()) + ".",
+)
+
+# %% [markdown] minutes=4
+# ## 4 · Many questions at once
+#
+# Ten values were read above, so ten p-values stand behind the bars. At 5 % each, one in two such tables shows a
+# "side effect" where there is none. Holm's correction bounds the chance of *any* false alarm. Sort
+# $p_{(1)} \le \dots \le p_{(m)}$; then
+#
+# $$\tilde p_{(i)} = \min\Big(1,\ \max_{j \le i}\, (m - j + 1)\, p_{(j)}\Big)$$
+#
+# The smallest p pays for all $m$ tests, the next for $m - 1$. Source: Holm 1979.
+
+# %% [markdown]
+# ### Exercise 10.6 · Holm's correction
+#
+# 1. **Predict**: which of two equal p-values, 0.01 among 2 tests or among 100, survives at 5 %?
+# 2. **Write** the body: `p_values` `(m,)` in any order in, adjusted `(m,)` in the same order out.
+#
+# <details><summary>Hint 1: the maximum so far</summary><code>np.maximum.accumulate</code></details>
+#
+# <details><summary>Hint 2: back in place</summary><code>adjusted[order] = stepped</code>, with
+# <code>order = np.argsort(p)</code>.</details>
+#
+# What you should see: bars that grow; some cross the dashed line.
+
+# %% exercise="10.6" function="valuelab.measure.intervals.holm" minutes=10 stars=2
+
+# %%
+holm = check("10.6", holm)
+
+# %%
+tests = [paired_difference(steered.by_value[u][0], unsteered.by_value[u][0], unsteered.by_value[u][1]) for u in VALUES]
+raw = np.array([1.0 if t.p is None else t.p for t in tests])
+paid = holm(raw)
+small = 1e-6  # a p of exactly 0 has no logarithm
+fig = plots.bars({"p": -np.log10(raw + small), "Holm": -np.log10(paid + small)}, ylabel="−log10 p")
+fig.axes[0].axhline(-np.log10(0.05), color=plots.GREY, ls="--")
+show(
+    fig,
+    f"Change of each value when {VALUE} is steered: {(raw < 0.05).sum()} of ten p-values lie below 5 %, "
+    f"{(paid < 0.05).sum()} after Holm's correction. Higher is clearer; the dashed line is 5 %.",
+)
+
+# %% [markdown] minutes=5
+# ## 5 · Dilemmas: does the ranking of values change?
+#
+# A dilemma sets values against each other: each value of the course taken beats each of the other's. Bradley and
+# Terry turn battles into strengths θ (lesson 02), strengths into ranks. Both models answer the *same* dilemmas, so
+# each bootstrap draw of dilemmas serves both; what makes a dilemma favour a value cancels.
+#
+# From here on a model that was aligned is one small object: `answer(questions)` gives replies. How it was aligned,
+# by a prompt, a vector, or training, does not show. `Kit(model, value).build(method, +1)` makes one.
+
+# %% [markdown]
+# ### Exercise 10.7 · Change of strength
+#
+# `before`, `after`: `(dilemmas, V, V)`, `wins[d, a, b]` = how often a beat b. `weights`: `(draws, dilemmas)`.
+# `strengths(wins)` fits tables of wins `(…, V, V)`, many at once; `interval_of_draws(draws)` gives `(low, high)`.
+#
+# 1. **Predict**: all dilemmas favour value 3, before and after. What does that do to the interval of its change?
+# 2. **Write** the body.
+#
+# <details><summary>Hint 1: one line for all draws</summary><code>np.tensordot(weights, after, 1)</code> is
+# <code>(draws, V, V)</code>.</details>
+#
+# <details><summary>Hint 2: paired</summary>Use the same <code>weights</code> for both, and subtract draw by
+# draw.</details>
+#
+# What you should see: rank intervals several ranks wide, and narrower statements about *changes*.
+
+# %% exercise="10.7" function="valuelab.evaluate.dilemmas.strength_change" minutes=12 stars=3
+
+# %%
+strength_change = check("10.7", strength_change)
+
+# %%
+whole = table.stored()  # section 8 shows it; its seed and budgets hold from here on
+rows, record = {r["method"]: r for r in whole["rows"]}, whole["record"]
+protocol = table.Protocol(**{**record["protocol"], "doses": tuple(record["protocol"]["doses"])})
+kit = Kit(world, VALUE, protocol.seed, Budget(**record["budget"]))
+models_by_name = {name: kit.build(name, 1) for name in ("unsteered", "additive")}
+faced = W.situations("held_out", 200, seed=11)
+sides = {}
+for name, aligned in models_by_name.items():
+    said = aligned.answer([s.text for s in faced])
+    sides[name] = dilemmas.world_battles(faced, [W.parse(t, s.offered) for t, s in zip(said, faced, strict=True)])
+moved = dilemmas.rank_change(sides["unsteered"], sides["additive"], [s.context_id for s in faced])
+answered = sides["unsteered"][2] & sides["additive"][2]
+wins = [
+    dilemmas.wins_by_dilemma(c[answered], n[answered], np.arange(answered.sum()), int(answered.sum()))
+    for c, n, _ in sides.values()
+]
+change, low, high = strength_change(*wins, bootstrap_weights(np.arange(answered.sum()), draws=500))
+fig, (left, right) = plots.figure(1, 2, figsize=(9.6, 3.8), sharey=True)
+for k, (name, r) in enumerate({"before": moved.before, "after": moved.after}.items()):
+    ends = np.maximum(0, [r.rank - r.rank_low, r.rank_high - r.rank])
+    left.errorbar(r.rank, np.arange(10) + 0.2 * k, xerr=ends, capsize=3,
+                  fmt=plots.MARKERS[k], color=plots.COLORS[k], label=name)  # fmt: skip
+left.set_yticks(range(10), VALUES)
+left.invert_yaxis()
+left.set(xlabel="rank, 1 is strongest", title="ranks with 95 % intervals")
+left.legend()
+right.errorbar(change, range(10), xerr=np.maximum(0, [change - low, high - change]), fmt="o", color=plots.COLORS[2], capsize=3)
+right.axvline(0, color=plots.GREY, lw=0.8)
+right.set(xlabel="change of strength, logits", title="paired change")
+k = VALUES.index(VALUE)
+show(
+    fig,
+    f"{int(answered.sum())} dilemmas answered before and after steering {VALUE} on the embedded model. Its rank goes from "
+    f"{moved.before.rank[k]} [{moved.before.rank_low[k]:.0f}, {moved.before.rank_high[k]:.0f}] to {moved.after.rank[k]} "
+    f"[{moved.after.rank_low[k]:.0f}, {moved.after.rank_high[k]:.0f}], its strength by {change[k]:+.2f} "
+    f"[{low[k]:+.2f}, {high[k]:+.2f}] logits. Changes that exclude zero: {', '.join(moved.moved()) or 'none'}.",
+)
+
+# %% [markdown] minutes=3
+# ## 6 · An adversary, by dose
+#
+# What is left of a gain when the system line says that the value means little? Once, twice, three times? Each gain
+# is taken against the *unsteered* model under the same lines, for those lines lower both (lesson 04).
+
+# %%
+one_value = W.situations("held_out", 60, seed=12, value=VALUE)
+DOSES = (0, 1, 2, 3)
+curve = {name: [] for name in models_by_name}
+for dose in DOSES:
+    lines = table.opposing_lines(VALUE, dose, len(one_value), 0)
+    for name, aligned in models_by_name.items():
+        said = aligned.answer([s.text for s in one_value], lines)
+        curve[name].append(np.mean([
+            benches.serves(W.parse(t, s.offered), VALUE) for t, s in zip(said, one_value, strict=True)]))  # fmt: skip
+curve = {name: 100 * np.array(x) for name, x in curve.items()}
+gains = curve["additive"] - curve["unsteered"]
+show(
+    plots.curves(DOSES, curve, xlabel="system lines that demand the opposite", ylabel=f"replies for {VALUE}, %"),
+    "Gain of the steered model over the unsteered one: "
+    + ", ".join(f"{g:+.0f} points at {d} lines" for d, g in zip(DOSES, gains, strict=True)) + ".",
+)  # fmt: skip
+
+# %% [markdown]
 # ## Try it
 #
 # Move the strength. Watch where success stops rising and where the price begins.
@@ -391,6 +580,125 @@ show(
 # The interval of that false gain is short and its p-value tiny. Statistics protect against noise,
 # not against measuring the wrong thing. Only the audit on known truth, or a padding test, finds it.
 
+# %% [markdown] minutes=5
+# ## 7 · One number, and the profile behind it
+#
+# A league table wants one number. AxBench takes the harmonic mean of the parts, each from 0 to 1, and 0 if any is 0:
+#
+# $$H = \frac{k}{\sum_i 1/s_i}$$
+#
+# It lies near the worst part, so that nobody buys success with broken sentences. Our parts: control success, facts
+# kept, grammatical replies. Source: arXiv 2501.17148. One number hides *which* part failed, so it never stands alone.
+
+# %% [markdown]
+# ### Exercise 10.8 · The harmonic mean
+#
+# 1. **Predict**: success 0.9, facts 0.9, grammar 0.1. Plain mean 0.63; harmonic mean?
+# 2. **Write** the body: 0 if a part is 0; a `ValueError` unless there are scores, all from 0 to 1.
+#
+# <details><summary>Hint 1: check first</summary><code>((parts >= 0) & (parts <= 1)).all()</code>, and at least
+# one.</details>
+#
+# <details><summary>Hint 2: why not 1/0?</summary>The limit is 0: what fails in one part fails.</details>
+#
+# What you should see: a curve below the plain mean that dives to 0.
+
+# %% exercise="10.8" function="valuelab.evaluate.metrics.harmonic_summary" minutes=6 stars=1
+
+# %%
+harmonic_summary = check("10.8", harmonic_summary)
+
+# %%
+part = np.linspace(0, 1, 41)
+show(
+    plots.curves(part, {"harmonic": [harmonic_summary([0.9, 0.9, x]) for x in part],
+                        "plain mean": [np.mean([0.9, 0.9, x]) for x in part]},
+                 xlabel="third part, the others at 0.9", ylabel="summary"),
+    f"With two parts at 0.9 and the third at 0.1 the plain mean says {np.mean([0.9, 0.9, 0.1]):.2f}, the harmonic mean "
+    f"{harmonic_summary([0.9, 0.9, 0.1]):.2f}.",
+)  # fmt: skip
+
+# %% [markdown] minutes=6
+# ## 8 · Everything against everything
+#
+# The table below was written by one command, `python -m valuelab table`: every method on the embedded model, asked the
+# same held-out situations by the same protocol, both poles, read by the oracle. Methods in the prompt: *instruction*
+# (a persona line), *few-shot*, *rule memory* (rules looked up for each question, OPO), *policy in context*. By
+# choosing: *self-rehearsal* (a small form of MATRIX: the model judges its own drafts in a role), *best-of-n* by a learnt reward.
+# In the states: *additive*, *gated minimal*, *joint* (neighbours held back). In the weights: *RLOO*, *task arithmetic*,
+# *preference vector*, *LoRA*. And the control, a *random direction*.
+#
+# **Predict** before you look: which family wins control success? Which pays in grammar, which in facts?
+
+# %%
+def points(found):
+    return f"{100 * found['estimate']:+.0f} [{100 * found['low']:.0f}, {100 * found['high']:.0f}]"
+
+
+def line(r):
+    kept = " / ".join("–" if k["estimate"] is None else f"{100 * k['estimate']:.0f}" for k in r["kept_under"].values())
+    return (f"| {r['method']} | {100 * r['success']['estimate']:.0f} | {points(r['gain'])} | {points(r['gain_against'])} | "
+            f"{100 * r['grammatical']['estimate']:.0f} | {r['distinct_2']:.2f} | {100 * r['facts']['after']:.0f} | "
+            f"{100 * r['leakage']:.0f} | {kept} | {100 * r['anti_steerable']['estimate']:.0f} | {r['making_seconds']:.1f} | "
+            f"{r['held_bytes'] / 1e6:.2f} | {r['tokens_per_second']:.0f} | {r['harmonic']:.2f} |")  # fmt: skip
+
+
+head = ("method | success, % | gain for | gain against | grammar, % | distinct-2 | facts, % | leakage | "
+        "kept at dose " + " / ".join(rows["unsteered"]["kept_under"]) + ", % | anti-steerable, % | making, s | held, MB | "
+        "tokens/s | harmonic")  # fmt: skip
+display(Markdown("\n".join([f"| {head} |", "|---" * (head.count("|") + 1) + "|", *map(line, rows.values())])))
+show(
+    table.plot(whole["rows"]),
+    f"{len(rows)} methods on {len(record['values'])} values, {record['protocol']['items']} situations each, intervals over "
+    "situations. Highest harmonic mean: "
+    + ", ".join(f"{r['method']} {r['harmonic']:.2f}" for r in sorted(rows.values(), key=lambda r: -r["harmonic"])[:3])
+    + f"; random direction {rows['random direction']['harmonic']:.2f}, unsteered {rows['unsteered']['harmonic']:.2f}.",
+)  # fmt: skip
+
+# %% [markdown]
+# How to read it. *Gain* is paired with the unsteered model, in points, for the pole that asks for the value and for the
+# one against it. *Leakage* is the root mean square change of the other nine values with chance taken off; part of it was
+# planted, for a speaker who rises on one value moves its neighbours on the circle along. *Kept* is the share of the gain
+# left under opposing system lines; a dash means there was no gain to keep. *Anti-steerable* is the share of situations
+# that got worse; in the row of the unsteered model it is what a second draw of the same model gives, and the floor for all
+# others. *Making* counts directions, choosing, training; *held* what lies beside the model; speed was taken on the machine
+# that wrote the table.
+
+# %%
+best_gain = max((r for r in rows.values() if r["method"] != "unsteered"), key=lambda r: r["gain"]["estimate"])
+shown = [r["method"] for r in rows.values()
+         if r["advantage"].get("holm_p") is not None and r["advantage"]["holm_p"] < 0.05 and r["advantage"]["estimate"] > 0]
+lost = [r["method"] for r in rows.values() if r["facts"]["high"] < 0 or r["grammar_change"]["high"] < 0]
+display(Markdown(
+    f"Largest gain: **{best_gain['method']}**, {points(best_gain['gain'])} points. Beyond the random direction after Holm's "
+    f"correction: {', '.join(shown) or 'none'}. Facts or grammar fell, interval below zero: {', '.join(lost) or 'none'}. "
+    f"Written on {record['date']} in {record['seconds_of_cells'] / 60:.0f} minutes of one thread's work."
+))  # fmt: skip
+
+# %% [markdown]
+# ### A slice of it, live
+#
+# A stored table is a claim about the past. So four of its cells are measured again here, from the model and the
+# protocol alone, and laid on the stored intervals.
+
+# %%
+slice_of = ("unsteered", "instruction", "additive", "random direction")
+live = {m: table.measure_cell(kit, m, protocol) for m in slice_of}
+fresh = table.Cells([VALUE], list(slice_of), {VALUE: live})
+fig, ax = plots.figure(figsize=(6.4, 2.8))
+off = []
+for y, m in enumerate(slice_of[1:]):
+    then, now = rows[m]["by_value"][VALUE], table.value_gain(fresh, m, VALUE)
+    off.append(abs(then["estimate"] - now.estimate))
+    for k, (x, lo, hi) in enumerate(((then["estimate"], then["low"], then["high"]), (now.estimate, now.low, now.high))):
+        ax.errorbar(100 * x, y + 0.2 * k, xerr=[[100 * (x - lo)], [100 * (hi - x)]], fmt=plots.MARKERS[k], capsize=4,
+                    color=plots.COLORS[k], label=("stored", "live")[k] if y == 0 else None)  # fmt: skip
+ax.set_yticks(range(3), slice_of[1:])
+ax.invert_yaxis()
+ax.set(xlabel="gain, points")
+ax.legend()
+show(fig, f"Gains for {VALUE}, stored and measured now: they differ by at most {100 * max(off):.1f} points.")
+
 # %% [markdown]
 # ## What we may claim
 
@@ -401,6 +709,13 @@ claim("correction takes a judge's two kinds of error out of the share", worst < 
 claim("a judge of length reports a large gain where nothing was steered", fooled.gain.low > 0.2)
 claim("the oracle sees no gain from padding", abs(sober.gain.estimate) < 0.05)
 claim("the audit on known truth finds the judge of length", abs(blind.informedness) < 0.35)
+claim("intervals that pay for the audit hold the truth in 92 to 98 of 100 trials",
+      92 <= coverage["with the audit's error"] <= 98)
+claim("intervals that take the judge's rates as known hold it more rarely", coverage["rates taken as known"] < 92)
+claim("Holm's correction never lowers a p-value", (paid >= raw).all())
+claim("the table was written with the model that runs here", record["model"] == world.fingerprint)
+claim("four cells measured again lie on the stored table", max(off) < 0.05)
+claim("some way to align beats the random direction after Holm's correction", len(shown) > 0)
 
 # %% [markdown]
 # ## Questions
@@ -454,8 +769,10 @@ quiz(
 #   claim about the method repeat it over seeds and all ten values, with Holm's correction.
 # - The oracle is exact because the world is planted. No real judge is, and rates measured on one kind
 #   of reply need not hold on another, such as steered ones.
-# - The random control shows that the direction matters, not that it is the best way. Instructions in
-#   the prompt are compared in the report card, `python -m valuelab report`.
+# - The table compares methods at one small budget each, with settings chosen for the pole of the value and mirrored for
+#   the other. Another budget, or a larger model, may order them otherwise. Its rules, voices and judges come from the
+#   planted world, so a method that learns from them is at home here.
+# - Two reports on a model of your own: `python -m valuelab compare A.json B.json`.
 # - "Abilities" are facts, sums and look-ups of a small world.
 #
 # ## Links
@@ -474,8 +791,11 @@ quiz(
 # **Questions for the room.** Who fixed the margin of five points, and when? Which replies would you
 # label to audit a judge, steered or unsteered ones? What would a judge that sees only politeness do?
 #
-# **To cut.** 90 minutes: 10.1, the first figure and the control. One day: all but 10.4. Semester:
-# all, then the report card on a model of the group's choice.
+# **More misconceptions.** "A corrected share is as sure as a counted one" (10.5). "Holm is Bonferroni" (10.6). "The
+# winner of the table is the best method": ask for whom, at which budget, and what the column of facts says.
+#
+# **To cut.** 90 minutes: 10.1, the first figure, the control and the table. One day: all but 10.5 and
+# 10.7. Semester: all, then the report card on a model of the group's choice.
 
 # %% [markdown]
 # ## Where to go from here

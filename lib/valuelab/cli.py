@@ -168,10 +168,19 @@ def _run_lesson(lesson, base: Path) -> tuple[bool, str]:
 def _mount() -> None:
     """Commands of other rooms, loaded when they are called for: start-up stays fast."""
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
-    if asked in ("report", "compare", "", "--help"):
+    if asked in ("report", "", "--help"):
         from valuelab.evaluate import report as r
 
         app.command("report")(r.report_command)
+    if asked in ("compare", "card", "", "--help"):
+        from valuelab.evaluate import compare as c
+
+        app.command("compare")(c.compare_command)
+        app.command("card")(c.card_command)
+    if asked in ("table", "", "--help"):
+        from valuelab.evaluate import table as t
+
+        app.command("table")(t.table_command)
     if asked in ("data", "", "--help"):
         from valuelab.data import cli as d
 

@@ -3,8 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from valuelab import world as W
 from valuelab.evaluate import judges, metrics
 from valuelab.measure.intervals import paired_difference
+from valuelab.measure.judges import OracleJudge
 from valuelab.values import ANGLES, VALUES
 
 
@@ -178,3 +180,33 @@ def test_a_judge_of_length_moves_with_padding_and_a_judge_of_content_does_not():
         return np.array([float("rest" in r) for r in rs])
     assert judges.padding_effect(judges.length_judge(6), replies, "That is all I say.") == 0.5
     assert judges.padding_effect(content, replies, "That is all I say.") == 0
+
+
+def test_an_audit_passes_a_judge_of_content_and_finds_the_one_of_length_and_the_one_of_position():
+    rng = np.random.default_rng(0)
+    truth = rng.random(200) < 0.4
+    replies = [("Rest matters. " if t else "Work matters. ") + "I say so. " * rng.integers(0, 4) for t in truth]
+
+    def content(rs):
+        return np.array([float("Rest" in r) for r in rs])
+
+    good = judges.audit(content, replies, truth, padding="It is late today.", swapped=content)
+    assert good.sound and good.kappa == 1 and good.swap == 1 and good.unreadable == 0
+    length = judges.audit(judges.length_judge(6), replies, truth, padding="It is late today, and I am fine.")
+    assert not length.sound and abs(length.kappa) < 0.2
+    fickle = judges.audit(content, replies, truth, padding="It is late.", swapped=lambda rs: 1 - content(rs))
+    assert not fickle.sound and fickle.swap == 0
+
+
+def test_cohens_kappa_by_hand_and_always_no_gets_none():
+    truth = np.array([1, 1, 0, 0, 0, 0, 0, 0, 0, 0], bool)
+    found = judges.audit(lambda rs: np.zeros(len(rs)), ["x"] * 10, truth, padding="y")
+    assert found.agreement == 0.8 and found.kappa == pytest.approx(0) and not found.sound
+
+
+def test_the_oracle_reads_through_the_same_door_and_empty_replies_are_unreadable():
+    asked = W.situations("held_out", 2, 0)
+    judge = judges.verdicts(OracleJudge(asked))
+    said = judge([f"I would {asked[0].first.base}.", f"I would {asked[1].second.base}."])
+    assert said.tolist() == [1, 0]
+    assert np.isnan(judge(["", "banana"])).all()

@@ -133,6 +133,50 @@ def test_ctrl_c_leaves_the_old_files_as_they_were(chat_model, tmp_path):
     assert out.read_text() == "old page" and [p.name for p in tmp_path.iterdir()] == ["r.html"]
 
 
+def test_values_finished_before_a_kill_are_kept_and_reused(base_model, base_report, tmp_path, monkeypatch):
+    out, seen, real = tmp_path / "r.html", [], chain.one_value
+
+    def killed(lm, bench, value, *rest):
+        if value == "security":
+            raise KeyboardInterrupt
+        return real(lm, bench, value, *rest)
+
+    asked = ("--values", "tradition,security", "--model", base_model, "--out", out, "--items", 8, "--quiet")
+    monkeypatch.setattr(chain, "one_value", killed)
+    code, said = run(*asked)
+    assert code == report.INTERRUPTED and "goes on from them" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["r.part.json"]
+
+    def counted(lm, bench, value, *rest):
+        seen.append(value)
+        return real(lm, bench, value, *rest)
+
+    def full(path, text):
+        if path.suffix == ".html":
+            raise ReportError(f"Cannot write {path} (No space left on device); free some space.")
+        write_whole(path, text)
+
+    write_whole = report.write_whole
+    monkeypatch.setattr(chain, "one_value", counted)
+    monkeypatch.setattr(report, "write_whole", full)
+    code, said = run(*asked)
+    assert code == 1 and "No space left" in said and seen == ["security"] and not out.exists()
+    monkeypatch.setattr(report, "write_whole", write_whole)
+    code, _ = run(*asked)
+    assert code == 0 and seen == ["security"] and not (tmp_path / "r.part.json").exists()
+    found, whole = (json.loads(p.with_suffix(".json").read_text(encoding="utf-8")) for p in (out, base_report))
+    assert found["values"] == whole["values"]
+
+
+def test_parts_of_another_run_are_not_reused(tmp_path):
+    parts = tmp_path / "r.part.json"
+    parts.write_text(json.dumps({"card": {"seed": 1}, "values": {"power": {}}}))
+    assert report.finished_values(parts, {"seed": 1}) == {"power": {}}
+    assert report.finished_values(parts, {"seed": 2}) == {}
+    parts.write_text("{")
+    assert report.finished_values(parts, {"seed": 1}) == {} and report.finished_values(None, {}) == {}
+
+
 def test_a_real_pretrained_model_runs_to_the_end(tmp_path):
     if not SHARED.is_dir():
         if os.environ.get("CI"):

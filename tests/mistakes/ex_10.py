@@ -8,6 +8,7 @@ from mistakes.planted import Mistake
 from valuelab.evaluate.judges import JudgeRates
 from valuelab.evaluate.metrics import ControlSuccess
 from valuelab.measure.intervals import Interval, paired_difference
+from valuelab.measure.ranking import strengths
 
 
 def three(unsteered, steered, random, contexts):
@@ -91,7 +92,161 @@ def ratio(function):
     return lambda E, targets=None: float(function(*parts(E, targets)))
 
 
+def widened(se_of=lambda own, a, b, true, j: math.sqrt(own + true**2 * a + (1 - true) ** 2 * b) / j, *, at=None, z=1.96,
+            careful=True):  # fmt: skip
+    """corrected_interval with a standard error, an estimate or a width of its own."""
+
+    def answer(q, n, sensitivity, n1, specificity, n0, level=0.95):
+        j = sensitivity + specificity - 1
+        if careful and j <= 0:
+            raise ValueError("no information")
+        true = (q + specificity - 1) / (j or 1)
+        a, b = sensitivity * (1 - sensitivity) / n1, specificity * (1 - specificity) / n0
+        se = abs(se_of(q * (1 - q) / n, a, b, true, abs(j) or 1))
+        middle = true if at is None else q
+        half = (1.959963984540054 if z == 1.96 else z) * se
+        return Interval(middle, middle - half, middle + half, se, n, n)
+
+    return answer
+
+
+def adjusted(function):
+    """holm built from a function of the sorted p-values, put back in place."""
+
+    def answer(p):
+        order, out = np.argsort(p), np.empty(len(p))
+        out[order] = function(np.sort(p), len(p))
+        return out
+
+    return answer
+
+
+def down(p, m):
+    return np.maximum.accumulate(p * (m - np.arange(m)))
+
+
+def moved(bounds_of, change_of=None):
+    """strength_change with bounds, and perhaps a change, of its own."""
+
+    def answer(before, after, weights):
+        one, two = strengths(before.sum(0)), strengths(after.sum(0))
+        drawn = [strengths(np.tensordot(weights, x, 1)) for x in (before, after)]
+        change = two - one if change_of is None else change_of(one, two)
+        return (change, *bounds_of(drawn[0], drawn[1], one, two))
+
+    return answer
+
+
+def quantiles(x, low=0.025, high=0.975):
+    return tuple(np.quantile(x, [low, high], axis=0))
+
+
+def paired(b, a, one, two):
+    return quantiles(a - b)
+
+
+def ranks(x):
+    return (-x).argsort().argsort()
+
+
+def summary(function):
+    """harmonic_summary built from a function of the parts, careful about everything else."""
+
+    def answer(scores):
+        x = np.asarray(scores, float)
+        if x.size == 0 or not ((x >= 0) & (x <= 1)).all():
+            raise ValueError("scores from 0 to 1")
+        return float(function(x)) if x.all() else 0.0
+
+    return answer
+
+
+def harmonic(x):
+    return len(x) / (1 / x).sum()
+
+
 MISTAKES = {
+    "10.5": [
+        Mistake("not corrected", widened(at="q"), "still the judge's share"),
+        Mistake("the share's own", widened(lambda own, a, b, t, j: math.sqrt(own)), "of the judge's share itself"),
+        Mistake("rates taken as known", widened(lambda own, a, b, t, j: math.sqrt(own) / j), "only the replies' error"),
+        Mistake(
+            "not divided",
+            widened(lambda own, a, b, t, j: math.sqrt(own + t**2 * a + (1 - t) ** 2 * b)),
+            "not yet divided by J²",
+        ),
+        Mistake(
+            "divided by J",
+            widened(lambda own, a, b, t, j: math.sqrt((own + t**2 * a + (1 - t) ** 2 * b) / j)),
+            "where J² was wanted",
+        ),
+        Mistake("no weights", widened(lambda own, a, b, t, j: math.sqrt(own + a + b) / j), "are not weighted"),
+        Mistake(
+            "weights exchanged",
+            widened(lambda own, a, b, t, j: math.sqrt(own + (1 - t) ** 2 * a + t**2 * b) / j),
+            "the weights are exchanged",
+        ),
+        Mistake(
+            "variance",
+            widened(lambda own, a, b, t, j: (own + t**2 * a + (1 - t) ** 2 * b) / j**2),
+            "this is the variance",
+        ),
+        Mistake("one standard error", widened(z=1.0), "are not estimate ± 1.96 se"),
+        Mistake("blind judge accepted", widened(careful=False), "raise a ValueError"),
+        Mistake("a number", lambda q, n, a, n1, b, n0: corrected(q, a, b), "came back; return an Interval"),
+    ],
+    "10.6": [
+        Mistake("as they were", lambda p: p, "nothing was adjusted"),
+        Mistake("Bonferroni", lambda p: np.minimum(p * len(p), 1), "this is Bonferroni"),
+        Mistake(
+            "no running maximum",
+            adjusted(lambda p, m: np.minimum(p * (m - np.arange(m)), 1)),
+            "take the running maximum, or",
+        ),
+        Mistake("left sorted", lambda p: np.minimum(down(np.sort(p), len(p)), 1), "still sorted"),
+        Mistake("not cut", adjusted(down), "above 1 came back"),
+        Mistake(
+            "false discovery rate",
+            adjusted(lambda p, m: np.minimum(np.minimum.accumulate((p * m / np.arange(1, m + 1))[::-1])[::-1], 1)),
+            "false discovery rate",
+        ),
+        Mistake(
+            "factors backwards",
+            adjusted(lambda p, m: np.minimum(np.maximum.accumulate(p * np.arange(1, m + 1)), 1)),
+            "run the wrong way",
+        ),
+        Mistake("only the significant ones", lambda p: p[p < 0.05], "one adjusted p for each"),
+    ],
+    "10.7": [
+        Mistake("before minus after", moved(paired, lambda one, two: one - two), "sign flipped"),
+        Mistake("afterwards", moved(paired, lambda one, two: two), "strength afterwards"),
+        Mistake("ranks", moved(paired, lambda one, two: ranks(one) - ranks(two)), "these are ranks"),
+        Mistake("not paired", moved(lambda b, a, one, two: quantiles(a - np.roll(b, 1, 0))), "not paired"),
+        Mistake("before held fixed", moved(lambda b, a, one, two: quantiles(a - one)), "only `after` was drawn"),
+        Mistake(
+            "normal bounds",
+            moved(lambda b, a, one, two: (two - one) + np.outer([-1.96, 1.96], (a - b).std(0, ddof=1))),
+            "percentile bounds were asked",
+        ),
+        Mistake("90 %", moved(lambda b, a, one, two: quantiles(a - b, 0.05, 0.95)), "these are 90 %"),
+        Mistake("range", moved(lambda b, a, one, two: quantiles(a - b, 0, 1)), "smallest and the largest draw"),
+        Mistake("change alone", lambda b, a, w: strengths(a.sum(0)) - strengths(b.sum(0)), "three things were wanted"),
+    ],
+    "10.8": [
+        Mistake("mean", summary(lambda x: x.mean()), "this is the plain mean"),
+        Mistake("geometric", summary(lambda x: x.prod() ** (1 / len(x))), "this is the geometric mean"),
+        Mistake("worst", summary(lambda x: x.min()), "this is the worst part"),
+        Mistake("no count", summary(lambda x: 1 / (1 / x).sum()), "the number of parts is missing"),
+        Mistake("upside down", summary(lambda x: (1 / x).mean()), "upside down"),
+        Mistake("product", summary(lambda x: x.prod()), "this is the product"),
+        Mistake("zero not caught", lambda s: len(s) / sum(1 / x for x in s), "divides by zero"),
+        Mistake("zero left out", lambda s: harmonic(np.array([x for x in s if x])), "although one part is 0"),
+        Mistake(
+            "anything goes",
+            lambda s: float(harmonic(np.array(s, float))) if s and all(s) else 0.0,
+            "raise a ValueError unless",
+        ),
+    ],
     "10.1": [
         Mistake(
             "random direction not used",

@@ -6,10 +6,21 @@
     bench     what is measured on: the planted world, or contrast pairs for any model
     push      the control: random directions, steps of equal size
     chain     pairs, probes, steering and comparisons in one dictionary of numbers
+    methods   every way to align, behind one small interface: questions in, replies out
+    table     all methods, all values, one protocol; resumable
+    dilemmas  rankings of values before and after, with rank intervals
+    compare   two reports side by side; a model card from one
     report    the command; page, figures, html and files write it down
 """
 
-from valuelab.evaluate.judges import corrected_share, judge_rates, length_judge, padding_effect
+from valuelab.evaluate.judges import (
+    audit,
+    corrected_interval,
+    corrected_share,
+    judge_rates,
+    length_judge,
+    padding_effect,
+)
 from valuelab.evaluate.metrics import (
     control_success,
     distinct_n,
@@ -21,7 +32,9 @@ from valuelab.evaluate.metrics import (
 )
 
 __all__ = [
+    "audit",
     "control_success",
+    "corrected_interval",
     "corrected_share",
     "distinct_n",
     "judge_rates",

@@ -61,11 +61,20 @@ def steps_for(values: list[str]) -> int:
 
 
 def run(
-    lm: LM, bench: PlantedBench | PairsBench, values: list[str], *, seed: int, clock: Clock
-) -> dict[str, Any]:
-    """Results of every value: {value: {"probe", "chosen", "conditions", "comparisons", ...}}."""
-    states = Reader(lm, bench, clock)
-    found = {value: one_value(lm, bench, value, states, seed, clock) for value in values}
+    lm: LM, bench: PlantedBench | PairsBench, values: list[str], *, seed: int, clock: Clock,
+    done: dict[str, Any] | None = None, keep: Callable[[dict[str, Any]], None] = lambda found: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Results of every value: {value: {"probe", "chosen", "conditions", "comparisons", ...}}.
+
+    done: values that were finished before, and are taken as they are. keep: called with all that is finished
+    after each further value.
+    """
+    states, found = Reader(lm, bench, clock), {v: one for v, one in (done or {}).items() if v in values}
+    for value in values:
+        if value not in found:
+            found[value] = one_value(lm, bench, value, states, seed, clock)
+            keep(found)
+    found = {value: found[value] for value in values}
     adjust_for_many(found)
     return found
 

@@ -47,13 +47,14 @@ def report_command(
         lambda: report(
             values=split_values(values), model=model or None, out=out, seed=seed,
             items=items or None, dtype=dtype or None, device=device or None, progress=not quiet,
-        )
+        ),
+        "values that were finished are kept beside --out, and the same command goes on from them.",
     )  # fmt: skip
     if code:
         raise typer.Exit(code)
 
 
-def guarded(work: Any) -> int:
+def guarded(work: Any, interrupted: str = "nothing was written.", name: str = "report") -> int:
     """Exit code of `work`; what the user can mend ends as one line on standard error."""
     from valuelab.models import ModelError
 
@@ -61,10 +62,10 @@ def guarded(work: Any) -> int:
         work()
     except (ReportError, ModelError, ValueError, MemoryError) as error:
         message = str(error) or "out of memory; take fewer items or --dtype bfloat16."
-        print(f"report: {message}", file=sys.stderr)
+        print(f"{name}: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("report: interrupted; nothing was written.", file=sys.stderr)
+        print(f"{name}: interrupted; {interrupted}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -90,7 +91,8 @@ def report(
 ) -> dict[str, Any]:
     """Measure, write page and JSON, and return the numbers.
 
-    Both files appear whole, at the end; an interruption leaves what was there before.
+    Both files appear whole, at the end; an interruption leaves what was there before. Each value that is
+    finished is kept in a third file beside them, which the same call reuses and the end removes.
 
     Raises:
         ReportError: the output cannot be written, too few items, or the model answers nothing.
@@ -106,13 +108,15 @@ def report(
     json_path = check_writable(html_path.with_suffix(".json"))
     if html_path == json_path:
         raise ReportError(f"{html_path} is the name of the JSON; let --out end in .html.")
+    parts = html_path.with_suffix(".part.json")
     results = measure(
-        names, model=model, seed=seed, items=items, dtype=dtype, device=device, progress=progress
+        names, model=model, seed=seed, items=items, dtype=dtype, device=device, progress=progress, parts=parts
     )
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     made = page.build(json.loads(text))  # the page rests on what the JSON holds, and on that alone
     write_whole(json_path, text)
     write_whole(html_path, made)
+    parts.unlink(missing_ok=True)
     if progress:
         print(f"{html_path} and {json_path.name}: {results['seconds']['total']:.0f} s")
     return results
@@ -127,8 +131,9 @@ def measure(
     dtype: str | None = None,
     device: str | None = None,
     progress: bool = False,
+    parts: Path | None = None,
 ) -> dict[str, Any]:
-    """The numbers of the report, without writing anything."""
+    """The numbers of the report. Writes nothing but, where `parts` names a file, the values finished so far."""
     from valuelab import models
     from valuelab.evaluate import bench as benches
     from valuelab.evaluate import chain
@@ -139,9 +144,17 @@ def measure(
         lm = models.load(model, device=device, dtype=dtype)
     loaded = time.perf_counter() - start
     bench = benches.choose_bench(lm, items=items, seed=seed)
-    with bar(chain.steps_for(list(values)), progress) as tell:
+    card = {"model": lm.fingerprint, "seed": seed, "items": items, "dtype": str(lm.dtype), "versions": versions()}
+
+    def keep(found: dict[str, Any]) -> None:
+        if parts is not None:
+            write_whole(parts, json.dumps({"card": card, "values": finite(found)}, allow_nan=False))
+
+    done = finished_values(parts, card)
+    todo = [v for v in values if v not in done]
+    with bar(chain.steps_for(todo), progress) as tell:
         clock = chain.Clock(tell)
-        found = chain.run(lm, bench, list(values), seed=seed, clock=clock)
+        found = chain.run(lm, bench, list(values), seed=seed, clock=clock, done=done, keep=keep)
     total = time.perf_counter() - start
     return finite({
         "schema": 1,
@@ -160,6 +173,15 @@ def measure(
         "machine": machine(),
         "seconds": {"loading": round(loaded, 2), **clock.seconds, "total": round(total, 2)},
     })  # fmt: skip
+
+
+def finished_values(parts: Path | None, card: dict[str, Any]) -> dict[str, Any]:
+    """Values that an interrupted run of the same model, seed, items and versions finished; else none."""
+    try:
+        found = json.loads(parts.read_text(encoding="utf-8")) if parts is not None else {}
+        return found["values"] if found.get("card") == card else {}
+    except (OSError, ValueError, KeyError, AttributeError):
+        return {}
 
 
 def finite(thing: Any) -> Any:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from valuelab.course.check import Refused, exercise
-from valuelab.evaluate import judges, metrics
+from valuelab.evaluate import dilemmas, judges, metrics
+from valuelab.measure import intervals
 from valuelab.measure.intervals import Interval
 
 SEEDS = (0, 1)
@@ -305,3 +306,196 @@ def off_target_ratio(f: Callable) -> None:
         raise Refused(
             "`targets` is not used: row i means to move column targets[i], not column i"
         )
+
+
+def rates_with_counts() -> list[tuple]:
+    return [(0.45, 200, 0.8, 50, 0.7, 80), (0.62, 90, 0.9, 35, 0.65, 60)]
+
+
+@exercise("10.5", reference=judges.corrected_interval)
+def corrected_interval(f: Callable) -> None:
+    for q, n, sens, n1, spec, n0 in rates_with_counts():
+        got = f(q, n, sens, n1, spec, n0)
+        if got is None:
+            raise Refused("nothing came back: return an Interval around the corrected share")
+        if not isinstance(got, Interval):
+            raise Refused(f"a {type(got).__name__} came back; return an Interval with estimate, low, high and se")
+        j = sens + spec - 1
+        true = (q + spec - 1) / j
+        own, sens_part = q * (1 - q) / n, sens * (1 - sens) / n1
+        spec_part = spec * (1 - spec) / n0
+        parts = own + true**2 * sens_part + (1 - true) ** 2 * spec_part
+        diagnose(
+            as_number(got.estimate, "a share"),
+            true,
+            [(q, "the estimate is still the judge's share: correct it first, the interval goes around π")],
+            "The estimate is (q + spec − 1) / (sens + spec − 1).",
+        )
+        diagnose(
+            as_number(got.se, "a standard error"),
+            math.sqrt(parts) / j,
+            [
+                (math.sqrt(own), "this is the error of the judge's share itself: dividing by J stretches it, and the "
+                 "rates' own errors come on top"),
+                (math.sqrt(own) / j, "only the replies' error is in: the two rates were measured on few replies, "
+                 "and their error must be added"),
+                (math.sqrt(parts), "the three parts are right, but the sum is not yet divided by J²: a poor judge "
+                 "must give a wide interval"),
+                (math.sqrt(parts / j), "divided by J where J² was wanted: the variance scales with the square"),
+                (math.sqrt(own + sens_part + spec_part) / j, "the rates' errors are not weighted: sensitivity "
+                 "matters in proportion to π², specificity to (1 − π)²"),
+                (math.sqrt(own + (1 - true) ** 2 * sens_part + true**2 * spec_part) / j, "the weights are "
+                 "exchanged: sensitivity works on the replies that show the value, so it goes with π"),
+                (math.sqrt(true * (1 - true) / n + true**2 * sens_part + (1 - true) ** 2 * spec_part) / j, "the first "
+                 "part holds π(1 − π); what was drawn n times is the judge's verdict, with share q"),
+                (parts / j**2, "this is the variance; take its square root"),
+            ],
+            "Add the three variances of the formula, divide by J², and take the root.",
+        )  # fmt: skip
+        half = got.high - got.estimate
+        if not near(half, got.estimate - got.low) or not near(half, 1.959963984540054 * got.se):
+            raise Refused("the bounds are not estimate ± 1.96 se: take the normal quantile of 0.5 + level / 2")
+    for bad in ((0.5, 50, 0.5, 50, 0.5, 50), (0.5, 50, 0.3, 50, 0.4, 50)):
+        try:
+            f(*bad)
+        except ValueError:
+            continue
+        except ZeroDivisionError:
+            pass
+        raise Refused("a judge whose rates add up to 1 or less tells nothing: raise a ValueError")
+
+
+@exercise("10.6", reference=intervals.holm)
+def holm(f: Callable) -> None:
+    for seed in SEEDS:
+        p = np.random.default_rng(seed).permutation([0.0004, 0.004, 0.0042, 0.013, 0.03, 0.031, 0.55, 0.6])
+        got = f(p.copy())
+        if got is None:
+            raise Refused("nothing came back: return the adjusted p-values, one for each test")
+        got, m = np.asarray(got, float), len(p)
+        if got.shape != p.shape:
+            raise Refused(f"shape {got.shape} came back for {m} tests: return one adjusted p for each")
+        order = np.argsort(p)
+        stepped = np.sort(p) * (m - np.arange(m))
+
+        def back(x, order=order):
+            out = np.empty(len(x))
+            out[order] = x
+            return out
+
+        wanted = back(np.minimum(np.maximum.accumulate(stepped), 1))
+        fdr = np.minimum.accumulate((np.sort(p) * m / np.arange(1, m + 1))[::-1])[::-1]
+        for wrong, message in (
+            (p, "nothing was adjusted: the p-values came back as they were"),
+            (np.minimum(p * m, 1), "this is Bonferroni: Holm multiplies the smallest p by m, the next by m − 1, and "
+             "so on, and so finds more"),
+            (back(np.minimum(stepped, 1)), "a larger p came out smaller than one before it: take the running maximum, "
+             "or a test could pass where a clearer one fails"),
+            (np.minimum(np.maximum.accumulate(stepped), 1), "the result is still sorted: put each adjusted p back in "
+             "the place of its test"),
+            (back(np.maximum.accumulate(stepped)), "an adjusted p above 1 came back: cut at 1"),
+            (back(np.minimum(fdr, 1)), "this is Benjamini and Hochberg's false discovery rate; Holm bounds the chance "
+             "of any false alarm"),
+            (back(np.minimum(np.maximum.accumulate(np.sort(p) * np.arange(1, m + 1)), 1)), "the factors run the wrong "
+             "way: the smallest p is multiplied by m, the largest by 1"),
+        ):  # fmt: skip
+            if np.allclose(got, wrong) and not np.allclose(wrong, wanted):
+                raise Refused(message)
+        if not np.allclose(got, wanted):
+            raise Refused(f"{np.round(got, 4)} came back, {np.round(wanted, 4)} was wanted: sort, multiply by m, "
+                          "m − 1, …, 1, take the running maximum, cut at 1, put back")  # fmt: skip
+
+
+def planted_wins(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Battles of 30 dilemmas among 4 values, before and after, and bootstrap weights."""
+    rng = np.random.default_rng(seed)
+    before, after = np.zeros((2, 30, 4, 4))
+    for d in range(30):
+        a, b = rng.choice(4, 2, replace=False)
+        for wins, lift in ((before, 0.0), (after, 1.5)):
+            first = rng.random() < 1 / (1 + np.exp(-(0.4 * (b - a) + lift * ((a == 2) - float(b == 2)))))
+            wins[d, (a if first else b), (b if first else a)] += 1
+    return before, after, intervals.bootstrap_weights(np.arange(30), draws=60, seed=seed)
+
+
+@exercise("10.7", reference=dilemmas.strength_change)
+def strength_change(f: Callable) -> None:
+    from valuelab.measure.ranking import strengths
+
+    for seed in SEEDS:
+        before, after, w = planted_wins(seed)
+        got = f(before, after, w)
+        if not isinstance(got, tuple) or len(got) != 3:
+            raise Refused("three things were wanted: return change, low, high")
+        change, low, high = (np.asarray(x, float) for x in got)
+        if change.shape != (4,) or low.shape != (4,) or high.shape != (4,):
+            raise Refused(f"shapes {change.shape}, {low.shape}, {high.shape}: one number for each value was wanted")
+
+        def theta(wins, weights=None):
+            return strengths(wins.sum(0) if weights is None else np.tensordot(weights, wins, 1))
+
+        wanted = theta(after) - theta(before)
+        ranks = [(-theta(x)).argsort().argsort() for x in (before, after)]
+        for wrong, message in (
+            (-wanted, "sign flipped: a value that wins more battles after must come out positive"),
+            (theta(after), "this is the strength afterwards; take the one before off"),
+            (ranks[0] - ranks[1], "these are ranks; strengths were asked for, which do not jump"),
+            (theta(after - before + 1), "one fit of the differences: the fit is not linear, so fit both and subtract"),
+        ):
+            if np.allclose(change, wrong) and not np.allclose(wrong, wanted):
+                raise Refused(message)
+        if not np.allclose(change, wanted, atol=1e-6):
+            raise Refused("`change` is off: strengths(after.sum(0)) − strengths(before.sum(0))")
+        drawn = {"before": theta(before, w), "after": theta(after, w)}
+        paired = drawn["after"] - drawn["before"]
+        bounds = np.quantile(paired, [0.025, 0.975], axis=0)
+        shuffled = drawn["after"] - np.roll(drawn["before"], 1, 0)
+        fixed = drawn["after"] - theta(before)
+        for wrong, message in (
+            (np.quantile(shuffled, [0.025, 0.975], axis=0), "not paired: draw b of the dilemmas must be used for "
+             "before and after alike"),
+            (np.quantile(fixed, [0.025, 0.975], axis=0), "only `after` was drawn again: the strengths before are "
+             "uncertain, too"),
+            (wanted + np.outer([-1.96, 1.96], paired.std(0, ddof=1)), "percentile bounds were asked for "
+             "(`interval_of_draws`), not ± 1.96 standard deviations"),
+            (np.quantile(paired, [0.05, 0.95], axis=0), "these are 90 % bounds; interval_of_draws gives 95 %"),
+            (np.quantile(paired, [0, 1], axis=0), "these are the smallest and the largest draw; take the 95 % between"),
+        ):  # fmt: skip
+            if np.allclose([low, high], wrong) and not np.allclose(wrong, bounds):
+                raise Refused(message)
+        if not np.allclose([low, high], bounds, atol=1e-6):
+            raise Refused("the bounds are off: fit each draw before and after, subtract, then interval_of_draws")
+
+
+@exercise("10.8", reference=metrics.harmonic_summary)
+def harmonic_summary(f: Callable) -> None:
+    for parts in ([0.9, 0.5, 0.2], [0.8, 0.8, 0.35, 0.6]):
+        x = np.array(parts)
+        diagnose(
+            as_number(f(parts), "one number from 0 to 1"),
+            len(x) / (1 / x).sum(),
+            [
+                (x.mean(), "this is the plain mean: a model that fails in one part can buy it back in another"),
+                (x.prod() ** (1 / len(x)), "this is the geometric mean; the harmonic one is the reciprocal of the "
+                 "mean of reciprocals"),
+                (x.min(), "this is the worst part; the harmonic mean lies near it, but rewards the others, too"),
+                (1 / (1 / x).sum(), "the number of parts is missing: equal parts of 0.5 must give 0.5"),
+                ((1 / x).mean(), "upside down: take the reciprocal of the mean of reciprocals"),
+                (x.prod(), "this is the product, which falls with every further part, even with good ones"),
+            ],
+            "It is k / (1/s₁ + … + 1/s_k).",
+        )  # fmt: skip
+    try:
+        zero = as_number(f([0.9, 0.0, 0.8]), "0 where a part is 0")
+    except ZeroDivisionError:
+        raise Refused("a part of 0 divides by zero: return 0 there, for what fails in one part fails") from None
+    if zero != 0 or math.isnan(zero):
+        raise Refused(f"{zero} came back although one part is 0: what fails in one part fails, so 0")
+    for bad in ([], [0.5, 1.2], [-0.1, 0.5]):
+        try:
+            got = f(bad)
+        except ValueError:
+            continue
+        except ZeroDivisionError:
+            got = "a division by zero"
+        raise Refused(f"{bad} gave {got}: raise a ValueError unless there are scores, all from 0 to 1")

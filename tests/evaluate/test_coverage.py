@@ -1,0 +1,129 @@
+"""Every interval that the evaluation reports holds the planted truth in 92 to 98 of 100 repetitions."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from valuelab.evaluate import dilemmas, judges, metrics, table
+from valuelab.measure.intervals import bootstrap_weights, mean_interval, paired_difference
+
+TRIALS = 600  # the error of a coverage of 95 % is then 0.9 points
+
+
+def binary(rng, n=120, lift=0.15):
+    """Scores of n items of unequal ease before and after a push that lifts each by `lift`."""
+    ease, draw = 0.1 + 0.6 * rng.random(n), rng.random(n)
+    return (draw < ease).astype(float), (rng.random(n) < ease + lift).astype(float)
+
+
+def level(rng):
+    return mean_interval(binary(rng)[0]), 0.4
+
+
+def gain(rng):
+    before, after = binary(rng)
+    return paired_difference(after, before), 0.15
+
+
+def retention(rng):
+    before, after = binary(rng, lift=-0.05)
+    return metrics.retention(before, after).change, -0.05
+
+
+def leakage(rng):
+    before, after = binary(rng)
+    return metrics.leakage(before[:, None], after[:, None], np.arange(120))[0][0], 0.15
+
+
+def adverse(rng):
+    """An item falls where it succeeded before and fails after: P = E[ease (1 - ease - lift)]."""
+    before, after = binary(rng)
+    truth = 0.4 - (0.4**2 + 0.6**2 / 12) - 0.15 * 0.4
+    return metrics.adverse_share(before, after), truth
+
+
+def corrected(rng):
+    q = rng.binomial(300, 0.4 * 0.8 + 0.6 * 0.3) / 300
+    sens, spec = rng.binomial(80, [0.8, 0.7]) / 80
+    return judges.corrected_interval(q, 300, sens, 80, spec, 80), 0.4
+
+
+def clustered_gain(rng):
+    """Three wordings of each of 40 situations rise and fall together."""
+    unit = np.repeat(np.arange(40), 3)
+    shift = 0.15 + 0.3 * rng.normal(size=40)[unit]
+    before = rng.normal(size=120)
+    return paired_difference(before + shift + 0.2 * rng.normal(size=120), before, unit), 0.15
+
+
+@pytest.mark.parametrize("case", [level, gain, retention, leakage, adverse, corrected, clustered_gain])
+def test_the_interval_covers_the_truth_as_often_as_it_says(case):
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(TRIALS):
+        found, truth = case(rng)
+        hits += found.covers(truth)
+    assert 0.92 <= hits / TRIALS <= 0.98
+
+
+def cells_with(before, after, low_before, low_after):
+    def cell(neutral, opposed):
+        return {"own_for": neutral, "doses": {"1": opposed}}
+
+    return table.Cells(["power"], [table.PLAIN, "x"],
+                       {"power": {table.PLAIN: cell(before, low_before), "x": cell(after, low_after)}})  # fmt: skip
+
+
+def test_the_share_kept_under_an_adversary_covers_the_truth():
+    rng, hits, trials = np.random.default_rng(1), 0, 200
+    for _ in range(trials):
+        draw = rng.random((4, 150))
+        found = table.kept_under(cells_with(*(draw < np.array([[0.3], [0.7], [0.1], [0.3]])).astype(float)), "x", "1")
+        hits += found["low"] <= 0.5 <= found["high"]
+    assert 0.91 <= hits / trials <= 0.99  # 200 trials: two standard errors of 95 % are 3 points
+
+
+def test_no_share_is_claimed_where_there_is_no_gain():
+    zeros = [0.0, 1.0] * 20
+    assert table.kept_under(cells_with(zeros, zeros, zeros, zeros), "x", "1")["outcome"].startswith("no gain")
+
+
+def wins(rng, pairs, lift):
+    """Battles of dilemmas between given pairs of 4 values of strength 0, 0.4, 0.8, 1.2; value 2 is lifted."""
+    strength = 0.4 * np.arange(4) + lift * (np.arange(4) == 2)
+    out = np.zeros((len(pairs), 4, 4))
+    for d, (a, b) in enumerate(pairs):
+        first = rng.random() < expit(strength[a] - strength[b])
+        out[d, a if first else b, b if first else a] = 1
+    return out
+
+
+def test_the_change_of_strength_covers_the_truth_and_finds_nothing_where_nothing_changed():
+    rng, trials = np.random.default_rng(2), 150
+    truth = 1.0 * (np.arange(4) == 2) - 0.25  # strengths sum to zero
+    hits, false = [], []
+    for seed in range(trials):
+        pairs = [rng.choice(4, 2, replace=False) for _ in range(150)]
+        weights = bootstrap_weights(np.arange(150), draws=100, seed=seed)
+        before = wins(rng, pairs, 0.0)
+        _, low, high = dilemmas.strength_change(before, wins(rng, pairs, 1.0), weights)
+        hits.append((low <= truth) & (truth <= high))
+        _, low, high = dilemmas.strength_change(before, wins(rng, pairs, 0.0), weights)
+        false.append((low > 0) | (high < 0))
+    assert 0.92 <= np.mean(hits) <= 0.98
+    assert np.mean(false) <= 0.08
+
+
+def test_a_judge_of_80_and_70_percent_is_corrected_without_bias():
+    rng = np.random.default_rng(3)
+    found = [corrected(rng)[0] for _ in range(TRIALS)]
+    error = np.std([f.estimate for f in found]) / np.sqrt(TRIALS)
+    assert abs(np.mean([f.estimate for f in found]) - 0.4) < 3 * error + 0.005  # a ratio has a small bias of order 1/n
+    assert np.mean([f.se for f in found]) == pytest.approx(np.std([f.estimate for f in found]), rel=0.1)
+
+
+def test_a_corrected_interval_refuses_a_judge_without_information_and_no_replies():
+    with pytest.raises(ValueError, match="say nothing"):
+        judges.corrected_interval(0.5, 50, 0.5, 50, 0.5, 50)
+    with pytest.raises(ValueError, match="1 or more"):
+        judges.corrected_interval(0.5, 0, 0.8, 50, 0.7, 50)
