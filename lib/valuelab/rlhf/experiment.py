@@ -160,14 +160,19 @@ class Cell:
         return f"{self.arm}-b{self.config.beta:g}-s{self.config.seed}"
 
 
-def sweep(seeds: int = 3) -> list[Cell]:
-    """All runs: one reward at three KL strengths, two rewards put together five ways, noise, entropy controls."""
-    base = [replace(BASE, seed=s) for s in range(seeds)]
-    cells = [Cell("one", "one", c) for c in base]
-    cells += [Cell(m, m, c) for m in ("and", "map", "w0.5", "w0.33", "w0.67") for c in base]
-    cells += [Cell("one", "one", replace(c, beta=b, steps=15)) for b in (0.1, 0.4) for c in base]
-    cells += [Cell(arm, "one", replace(c, seed=s)) for arm, c in ENTROPY.items() for s in range(seeds)]
-    cells += [Cell("noise", "noise", replace(c, steps=10)) for c in base]
+SEEDS = 5
+
+
+def sweep(seeds: int = SEEDS) -> list[Cell]:
+    """All runs, seed after seed: one reward at three KL strengths, two rewards put together five ways,
+    entropy controls, and noise.
+    """
+    cells = []
+    for base in (replace(BASE, seed=s) for s in range(seeds)):
+        cells += [Cell(m, m, base) for m in ("one", "and", "map", "w0.5", "w0.33", "w0.67")]
+        cells += [Cell("one", "one", replace(base, beta=b, steps=15)) for b in (0.1, 0.4)]
+        cells += [Cell(arm, "one", replace(c, seed=base.seed)) for arm, c in ENTROPY.items()]
+        cells += [Cell("noise", "noise", replace(base, steps=10))]
     return cells
 
 
@@ -322,6 +327,11 @@ def stored(path: str | Path = STORED) -> list[dict]:
         return [{k: v if k == "arm" else float(v or "nan") for k, v in row.items()} for row in csv.DictReader(file)]
 
 
+def stored_record() -> dict:
+    """What made the committed sweep: model, commits, seeds, settings of every arm, MAP's weights."""
+    return json.loads(STORED.with_suffix(".json").read_text(encoding="utf-8"))
+
+
 def curve(
     rows: Sequence[dict], arm: str, beta: float | None = None, seed: float | None = None
 ) -> dict[str, np.ndarray]:
@@ -336,19 +346,21 @@ def curve(
     return {k: np.array([r[k] for r in chosen]) for k in chosen[0] if k != "arm"}
 
 
-def at_kl(rows: Sequence[dict], arm: str, key: str, kl: float, beta: float | None = None) -> np.ndarray:
+def at_kl(
+    rows: Sequence[dict], arm: str, key: str, kl: float, beta: float | None = None, by: str = "kl"
+) -> np.ndarray:
     """`key` where each seed's run passes a KL of `kl`, (seeds,): straight lines between evaluations.
 
-    NaN for a run that never gets there.
+    NaN for a run that never gets there. `by` compares at the same level of another column.
     """
     found = []
     for seed in sorted(set(curve(rows, arm, beta)["seed"])):
         c = curve(rows, arm, beta, seed)
-        above = np.flatnonzero(c["kl"] >= kl)
+        above = np.flatnonzero(c[by] >= kl)
         if not len(above) or above[0] == 0:
             found.append(np.nan if not len(above) else c[key][0])
             continue
         k = above[0]
-        share = (kl - c["kl"][k - 1]) / (c["kl"][k] - c["kl"][k - 1])
+        share = (kl - c[by][k - 1]) / (c[by][k] - c[by][k - 1])
         found.append(c[key][k - 1] + share * (c[key][k] - c[key][k - 1]))
     return np.array(found)

@@ -195,7 +195,7 @@ def tables(lm: LM, cells: Sequence[Cell], out: Path, steps: int | None) -> tuple
 
 
 def sweep(
-    out: Path, *, workers: int = 2, steps: int | None = None, arms: Sequence[str] = (), seeds: int = 3,
+    out: Path, *, workers: int = 2, steps: int | None = None, arms: Sequence[str] = (), seeds: int = X.SEEDS,
     model: str | None = None, store: bool = False, progress: bool = True,
 ) -> list[Path]:  # fmt: skip
     """Make or finish the sweep, and write its tables into the folder.
@@ -221,9 +221,9 @@ def sweep(
     known = sorted({c.arm for c in cells})
     if unknown := sorted(set(arms) - set(known)):
         raise SweepError(f"no arm {', '.join(unknown)}; there are {', '.join(known)}.")
-    if store and (steps or arms or model or seeds != 3):
-        raise SweepError("--store keeps whole sweeps of the embedded model; leave --slice, --arms, --seeds and "
-                         "--model out.")  # fmt: skip
+    if store and (steps or arms or model or seeds < 3):
+        raise SweepError("--store keeps whole sweeps of the embedded model, three seeds or more; leave --slice, --arms "
+                         "and --model out.")  # fmt: skip
     if workers < 1 or seeds < 1 or (steps is not None and steps < 1):
         raise SweepError(f"workers={workers}, seeds={seeds} and steps={steps} must be 1 or more.")
     cells = [c for c in cells if not arms or c.arm in arms]
