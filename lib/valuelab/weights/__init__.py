@@ -2,7 +2,7 @@
 
 arithmetic.py   pure functions on state dicts and vectors      tuning.py   short runs: replies, DPO
 editing.py      in a living model, and in files                stances.py  stances over checkpoints
-voices.py       data for such runs, from the planted world
+voices.py       data for such runs, from the planted world     lora.py     low-rank adapters
 """
 
 from valuelab.weights.arithmetic import (
@@ -24,6 +24,7 @@ from valuelab.weights.arithmetic import (
     task_vector,
 )
 from valuelab.weights.editing import clone, edited, load, mixed, save, weights_of
+from valuelab.weights.lora import Lora
 from valuelab.weights.stances import Drift, drift, drift_time, magnitude_interval
 from valuelab.weights.tuning import (
     Pairs,
@@ -39,6 +40,7 @@ from valuelab.weights.voices import pretraining_stances, voice_replies, without_
 
 __all__ = [
     "Drift",
+    "Lora",
     "Pairs",
     "TuneConfig",
     "Vector",
