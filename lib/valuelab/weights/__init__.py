@@ -36,7 +36,7 @@ from valuelab.weights.tuning import (
     train_dpo,
     train_replies,
 )
-from valuelab.weights.voices import pretraining_stances, voice_replies, without_gap
+from valuelab.weights.voices import answering_shape, pretraining_stances, voice_replies, without_gap
 
 __all__ = [
     "Drift",
@@ -46,6 +46,7 @@ __all__ = [
     "Vector",
     "VectorError",
     "analogy",
+    "answering_shape",
     "apply",
     "clone",
     "combine",
