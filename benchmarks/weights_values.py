@@ -5,8 +5,9 @@
 For each value: DPO on planted comparisons, DPO on the same comparisons flipped, their difference φ and the
 drift δ that both share. Measured on held-out situations (choice in both orders), on free replies (grammar)
 and on facts: φ at several strengths, flipped, δ alone, plain DPO, a random vector of equal norm tensor by
-tensor, DPO through a low-rank adapter, a mixing grid of two values, the triangle of three, and stances over the steps of a voice, of preferences
-with a value gap and without. Intervals over situations. Writes benchmarks/results/weights_values.json.
+tensor, DPO through a low-rank adapter, a mixing grid of two values, the triangle of three, and stances over
+the steps of a voice, of preferences with a value gap and without. Intervals over situations. Writes
+benchmarks/results/weights_values.json.
 """
 
 from __future__ import annotations
