@@ -81,15 +81,6 @@ def test_a_run_is_left_between_two_steps_and_loses_none_that_was_saved(tiny, tmp
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "t.json"
-    X.write_whole(path, "old")
-    monkeypatch.setattr(X.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        X.write_whole(path, "new")
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-
-
 def test_the_palettes_weights_favour_the_value_the_base_seldom_serves():
     g = torch.Generator().manual_seed(0)
     often, seldom = torch.rand(2, 8, 16, generator=g) < torch.tensor([0.6, 0.15])[:, None, None]

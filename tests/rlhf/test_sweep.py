@@ -67,7 +67,7 @@ def test_what_ends_the_parent_ends_the_workers_and_leaves_whole_files(folder, se
             os.killpg(parent.pid, signal.SIGKILL)
     if sent == signal.SIGTERM:
         assert parent.returncode == 130 and "the same command goes on from here" in said
-    assert not list(out.rglob("*.part"))
+    assert not list(out.rglob("*.part")) and not list(out.rglob(".*"))
     for path in out.rglob("*.json"):
         json.loads(path.read_text())
 

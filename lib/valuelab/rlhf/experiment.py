@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from valuelab.rewards.reference import reference_reward
 from valuelab.rewards.transforms import all_of, log_sigmoid_centered, weighted_sum
 from valuelab.rlhf.kl import k1
 from valuelab.rlhf.loop import Config, Trainer, reread, sample_groups
+from valuelab.steering.vectors import write_whole
 from valuelab.world import NOUNS, Situation
 from valuelab.world.grammar import ACTIVITIES
 
@@ -258,7 +258,7 @@ def run_cell(
             rows.append({**names, "step": step, **evaluate(trainer.policy, lm, test_on)})
             if folder:
                 trainer.save(folder)
-                write_whole(saved, json.dumps(rows))
+                write_whole(saved, json.dumps(rows).encode())
         if step >= (steps or cell.config.steps):
             return rows, [{**names, **{k: r[k] for k in TRAINING}} for r in trainer.rows]
         trainer.step()
@@ -297,21 +297,12 @@ def best_of_n_rows(
 # ------------------------------------------------------------------------------- reading it
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all: a program that is killed meanwhile leaves the old one."""
-    draft = path.with_name(path.name + ".part")
-    try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def write_table(path: Path, rows: Sequence[dict]) -> None:
     """Rows as CSV, four digits each; a column that a row lacks stays empty."""
     keys = list(max(rows, key=len))
     cells = [[f"{r[k]:.4g}" if isinstance(r.get(k), float) else str(r.get(k, "")) for k in keys] for r in rows]
-    write_whole(path, "\n".join(",".join(line) for line in [keys, *cells]) + "\n")
+    text = "\n".join(",".join(line) for line in [keys, *cells]) + "\n"
+    write_whole(path, text.encode())
 
 
 def stored(path: str | Path = STORED) -> list[dict]:

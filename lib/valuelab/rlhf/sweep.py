@@ -29,6 +29,7 @@ from valuelab import __version__, models
 from valuelab.models import LM
 from valuelab.rlhf import experiment as X
 from valuelab.rlhf.experiment import Cell
+from valuelab.steering.vectors import write_whole
 
 PATIENCE = 120  # seconds a worker gets to end its step and its file before it is killed
 
@@ -88,7 +89,7 @@ def make(lm: LM, cell: Cell, out: Path, steps: int, on_step=lambda: None) -> Non
     rows, training = X.run_cell(lm, cell, folder=folder, steps=steps, on_step=on_step)
     record = {"card": card(lm, cell), "steps": steps, "rows": rows, "training": training,
               "commit": commit(), "seconds": round(time.perf_counter() - start, 1)}  # fmt: skip
-    X.write_whole(folder / "done.json", json.dumps(record))
+    write_whole(folder / "done.json", json.dumps(record).encode())
     if steps == cell.config.steps:
         for left in folder.glob("checkpoint-*"):
             shutil.rmtree(left)
@@ -243,6 +244,6 @@ def sweep(
         evaluations, by_step = folder / X.STORED.name, folder / X.STEPS.name
         X.write_table(evaluations, rows)
         X.write_table(by_step, training)
-        X.write_whole(evaluations.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
+        write_whole(evaluations.with_suffix(".json"), f"{json.dumps(record, indent=1)}\n".encode())
         written += [evaluations, by_step, evaluations.with_suffix(".json")]
     return written
