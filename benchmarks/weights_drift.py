@@ -1,4 +1,4 @@
-"""Stances of the embedded model while it was pretrained: the table that lesson 09 shows.
+"""Stances and geometry of the embedded model while it was pretrained: the table that lesson 09 shows.
 
     python benchmarks/weights_drift.py 60000=FOLDER 80000=FOLDER … [--prompts 24]
 
@@ -6,7 +6,8 @@ Each argument is a checkpoint of one training run: documents seen, and the folde
 (`valuelab.world.train` saves stages; a few lines around its `write` save more). Checkpoint 0 is the same
 architecture with fresh weights, and the shipped model comes last, with the documents on its card. For each
 value and each held-out situation about it: the probability of the action that serves the value, both
-orders averaged. Writes lib/valuelab/weights/pretraining.json.
+orders averaged; and the geometry of the states in which the model is about to answer. Writes
+lib/valuelab/weights/pretraining.json.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from valuelab import models
 from valuelab import world as W
 from valuelab.evaluate import planted
 from valuelab.values import VALUES
-from valuelab.weights.voices import STORED
+from valuelab.weights.voices import STORED, answering_shape
 
 
 def stances(lm, prompts: int, seed: int) -> dict[str, list[float]]:
@@ -42,12 +43,13 @@ def main() -> None:
     args = parser.parse_args()
     shipped = models.load(models.EMBEDDED)
     total = json.loads((models.EMBEDDED / "training.json").read_text(encoding="utf-8"))["documents"]
-    found = {0: stances(models.untrained(shipped), args.prompts, args.seed)}
+    stages = {0: models.untrained(shipped), total: shipped}
     for entry in args.checkpoints:
         documents, _, folder = entry.partition("=")
-        found[int(documents)] = stances(models.load(folder), args.prompts, args.seed)
-    found[total] = stances(shipped, args.prompts, args.seed)
-    order = sorted(found)
+        stages[int(documents)] = models.load(folder)
+    order = sorted(stages)
+    found = {k: stances(stages[k], args.prompts, args.seed) for k in order}
+    shapes = {k: answering_shape(stages[k], args.seed) for k in order}
     record = {
         "what": "probability of the action that serves the value, per checkpoint and held-out situation, both orders "
         "averaged; checkpoint 0 has fresh weights, the last is the shipped model",
@@ -57,6 +59,7 @@ def main() -> None:
         "date": date.today().isoformat(),
         "documents": order,
         "stances": {v: [found[k][v] for k in order] for v in VALUES},
+        "geometry": {name: [[round(x, 4) for x in shapes[k][name]] for k in order] for name in shapes[total]},
     }
     STORED.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
     print(f"{STORED.name}: {len(order)} checkpoints, {STORED.stat().st_size / 1000:.0f} kB")

@@ -5,8 +5,9 @@
 For each value: DPO on planted comparisons, DPO on the same comparisons flipped, their difference φ and the
 drift δ that both share. Measured on held-out situations (choice in both orders), on free replies (grammar)
 and on facts: φ at several strengths, flipped, δ alone, plain DPO, a random vector of equal norm tensor by
-tensor, a mixing grid of two values, the triangle of three, and stances over the steps of a voice, of preferences
-with a value gap and without. Intervals over situations. Writes benchmarks/results/weights_values.json.
+tensor, DPO through a low-rank adapter, a mixing grid of two values, the triangle of three, and stances over
+the steps of a voice, of preferences with a value gap and without. Intervals over situations. Writes
+benchmarks/results/weights_values.json.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import platform
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -102,6 +104,17 @@ def single_vectors(bench: Bench, phi: dict, delta: dict) -> dict:
             "plain_dpo": bench.measure([phi[v], delta[v]], [0.5, 1.0], v),
             "random_at_half": {"targets": [d["target"] for d in drawn], **drawn[0]},
         }
+    return out
+
+
+def low_rank(bench: Bench, values, config) -> dict:
+    """DPO through an adapter of rank 4, measured like the other edits."""
+    thin, base = replace(config, lora_rank=4, lr=10 * config.lr), weights.weights_of(bench.lm)
+    out = {"rank": thin.lora_rank, "lr": thin.lr}
+    for v in values:
+        comparisons = world_comparisons(v, config.steps * config.batch_size, seed=bench.seed)
+        tuned = weights.train_dpo(bench.lm, comparisons, thin)
+        out[v] = bench.measure([weights.task_vector(weights.weights_of(tuned), base)], [1.0], v)
     return out
 
 
@@ -207,6 +220,7 @@ def main() -> None:
         "training": runs,
         "overlap_of_phi": weights.overlap(list(phi.values())).round(decimals=3).tolist(),
         "single": single,
+        "low_rank": low_rank(bench, args.values, config),
         "mixing_grid": {" + ".join(args.values[-2:]): mixing_grid(bench, phi, tuple(args.values[-2:]))},
         "triangle": triangle(bench, phi),
         "solved_mixture": solved_mixture(bench, phi, single, args.values[-2:]),

@@ -20,10 +20,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Markdown, display
+from scipy.stats import t as student
 
 from valuelab import models, plots
 from valuelab.course import check, claim, quiz, show
-from valuelab.rlhf import experiment
+from valuelab.rlhf import experiment, laws
 from valuelab.rlhf.kl import exact_kl, k1, k2
 from valuelab.rlhf.loop import Trainer, sample_groups
 from valuelab.rlhf.losses import kl_cov_loss, kl_in_reward
@@ -31,12 +32,19 @@ from valuelab.rlhf.losses import kl_cov_loss, kl_in_reward
 plots.use()
 torch.set_num_threads(min(2, torch.get_num_threads()))
 lm = models.load()
-sweep = experiment.stored()
-SEEDS = (0, 1, 2)
+sweep, made = experiment.stored(), experiment.stored_record()
+SEEDS = made["seeds"]
 BETA = 0.02
 
+
+def half(x):
+    """Half a 95 % interval of the mean over seeds."""
+    return student.ppf(0.975, len(x) - 1) * np.std(x, ddof=1) / np.sqrt(len(x))
+
+
+
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharex=True)
-for seed, marker in zip(SEEDS, "os^", strict=True):
+for seed, marker in zip(SEEDS, "os^Dv", strict=False):
     run = experiment.curve(sweep, "one", BETA, seed)
     axes[0].plot(run["kl"], run["proxy_a"], marker + "-", color="C0", ms=5)
     axes[1].plot(run["kl"], run["gold_a"], marker + "--", color="C1", ms=5)
@@ -51,7 +59,7 @@ first_proxy = everything["proxy_a"][everything["step"] == 0].mean()
 last_proxy = np.array([experiment.curve(sweep, "one", BETA, s)["proxy_a"][-1] for s in SEEDS])
 show(
     fig,
-    f"Three runs (three markers), judged on held-out questions. The proxy climbs from {first_proxy:.2f} to "
+    f"{len(SEEDS)} runs (a marker each), judged on held-out questions. The proxy climbs from {first_proxy:.2f} to "
     f"{last_proxy.mean():.1f} mentions a reply. Gold starts at {base_gold:.2f}, reaches {best:.2f} at best and "
     f"ends at {last.mean():.2f}.",
 )
@@ -351,13 +359,14 @@ claim("moves in the wrong direction are always called back", bool(slope[1] > 0 a
 #
 # Everything is there. One step of `valuelab.rlhf.loop`: draw replies, score them, `kl_in_reward`,
 # `leave_one_out`, the clipped loss of whole replies, one step of AdamW. The curves in the first figure
-# come from a sweep that is stored with the course (`python -m valuelab.rlhf.experiment` makes it
-# again). Is it what your machine does? Here are the first steps of one of its runs, made afresh.
+# come from a sweep that is stored with the course (`python -m valuelab sweep` makes it again; stopped
+# half-way, it goes on where it was). Is it what your machine does? Here are the first steps of one of
+# its runs, made afresh.
 
 # %%
 cell = next(c for c in experiment.sweep() if c.arm == "one" and c.config.beta == BETA and c.config.seed == 0)
 SLICE = 5
-slice_rows = experiment.run_cell(lm, cell, every=SLICE, steps=SLICE)
+slice_rows, _ = experiment.run_cell(lm, cell, every=SLICE, steps=SLICE)
 kept = experiment.curve(sweep, "one", BETA, 0)
 band = [experiment.curve(sweep, "one", BETA, s) for s in SEEDS]
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.4))
@@ -397,8 +406,8 @@ axes[1].plot(bon["kl"], bon["gold_a"], "k--", lw=1.2, label="best-of-n")
 pooled = experiment.curve(sweep, "one")
 gain = pooled["gold_a"] - base_gold
 group = pooled["beta"] * 100 + pooled["seed"]
-alpha, bend = experiment.fit_overoptimisation(pooled["kl"], gain)
-top, top_low, top_high = experiment.turning_point_interval(pooled["kl"], gain, draws=300, groups=group)
+alpha, bend = laws.fit_overoptimisation(pooled["kl"], gain)
+top, top_low, top_high = laws.turning_point_interval(pooled["kl"], gain, draws=300, groups=group)
 risen = experiment.at_kl(sweep, "one", "gold_a", 0.75, BETA) - base_gold
 grid = np.linspace(0.02, pooled["kl"].max(), 200)
 axes[1].plot(grid, base_gold + np.sqrt(grid) * (alpha - bend * np.log(np.sqrt(grid))), color="0.4", label="fitted law")
@@ -410,7 +419,7 @@ peak = pooled["kl"][pooled["gold_a"].argmax()]
 show(fig, f"Proxy and gold over measured KL. The fitted law turns at {top:.1f} nats (95 % interval over runs "
      f"{top_low:.1f} to {top_high:.1f}); the best single evaluation lies at {peak:.1f}: the law is smooth, and the crash "
      f"behind it is not. Best-of-n never gets far enough to fall. At 0.75 nats the gain in gold is "
-     f"{np.mean(risen):.2f} ± {4.30 * np.std(risen, ddof=1) / np.sqrt(3):.2f} (β = {BETA:g}, 95 %, three seeds).")
+     f"{np.mean(risen):.2f} ± {half(risen):.2f} (β = {BETA:g}, 95 %, {len(SEEDS)} seeds).")
 
 # %% [markdown]
 # What does a judged reply look like? The base model, and best-of-64 by the proxy:
@@ -434,14 +443,15 @@ claim("in the end gold lies below its best in every run", bool((last < best - 0.
 # %% [markdown] minutes=6
 # ## 7 · Two values: the transform at work in the lower tail
 #
-# Now a reply should stand for security **and** benevolence. Two counting judges; four ways to make one
-# reward of them: the raw sum, two weighted sums, and lesson 07's AND,
-# $\sum_i \log\sigma(r_i - r_i^{ref})$. All trained by RLOO with the same β; compared where each run
-# passes the same KL. "Both good" counts replies whose gold is positive for both; "lower tail" is the
+# Now a reply should stand for security **and** benevolence. Two counting judges; five ways to make one
+# reward of them: the raw sum; two weighted sums; the sum with the weights of a palette (lesson 07's MAP:
+# the nearest policy that lifts both judges half-way to their references, solved on replies of the base);
+# and lesson 07's AND, $\sum_i \log\sigma(r_i - r_i^{ref})$. All trained by RLOO with the same β; compared
+# where each run passes the same KL. "Both good" counts replies whose gold is positive for both; "lower tail" is the
 # question at the 10th percentile.
 
 # %%
-METHODS = {"w0.5": "raw sum", "w0.33": "sum, 1 : 2", "w0.67": "sum, 2 : 1", "and": "AND of transforms"}
+METHODS = {"w0.5": "raw sum", "w0.33": "sum, 1 : 2", "w0.67": "sum, 2 : 1", "map": "palette", "and": "AND of transforms"}
 reach = min(experiment.curve(sweep, m, seed=s)["kl"].max() for m in METHODS for s in SEEDS)
 KL = min(1.0, 0.95 * reach)
 
@@ -452,47 +462,56 @@ def compare(kl):
     for m in METHODS:
         for key in ("both_good", "tail_both", "gold_a", "gold_b", "coherent"):
             x = experiment.at_kl(sweep, m, key, kl)
-            out[m, key] = (np.nanmean(x), 4.30 * np.nanstd(x, ddof=1) / np.sqrt(len(x)), x)  # t, 2 degrees of freedom
+            out[m, key] = (x.mean(), half(x), x)
     return out
 
 
 def draw(kl=KL):
-    """Both-good rate and lower tail of the four methods where their runs pass a KL of `kl`."""
+    """Both-good rate and lower tail of the methods where their runs pass a KL of `kl`."""
     found = compare(kl)
     fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.2), sharey=True)
     start = experiment.curve(sweep, "and")
     for ax, key, title in zip(axes, ("both_good", "tail_both"), ("share of replies good in both", "gold, 10th percentile of questions"), strict=True):
         mean = [found[m, key][0] for m in METHODS]
-        half = [found[m, key][1] for m in METHODS]
-        ax.errorbar(mean, range(4), xerr=half, fmt="o", capsize=4)
+        width = [found[m, key][1] for m in METHODS]
+        ax.errorbar(mean, range(len(METHODS)), xerr=width, fmt="o", capsize=4)
         ax.axvline(start[key][start["step"] == 0].mean(), color="0.5", ls=":", label="base")
         ax.set(title=title)
         ax.legend(fontsize=10)
-    axes[0].set_yticks(range(4), list(METHODS.values()))
+    axes[0].set_yticks(range(len(METHODS)), list(METHODS.values()))
     fig.tight_layout()
     text = "; ".join(f"{label}: both good {found[m, 'both_good'][0]:.0%}, tail {found[m, 'tail_both'][0]:.2f}"
                      for m, label in METHODS.items())
-    show(fig, f"At {kl:.1f} nats, means and 95 % intervals of three seeds. {text}.")
+    show(fig, f"At {kl:.1f} nats, means and 95 % intervals of {len(SEEDS)} seeds. {text}.")
 
 
 draw()
+share = np.array(made["map"]["weights"]) / sum(made["map"]["weights"])
+display(Markdown(f"The palette's weights: {share[0]:.2f} for security, {share[1]:.2f} for benevolence. Nobody chose them; "
+                 "they follow from what the base model says and from how much was asked of it."))
 
 # %% tags=["widget"]
 from ipywidgets import interact
 
-interact(draw, kl=(0.5, float(np.floor(2 * reach) / 2), 0.5))
+interact(draw, kl=(0.25, float(np.floor(4 * reach) / 4), 0.25))
 
 # %%
 found = compare(KL)
 sums = [m for m in METHODS if m != "and"]
 best_sum = max(sums, key=lambda m: found[m, "both_good"][0])
-paired = found["and", "both_good"][2] - found[best_sum, "both_good"][2]
-tail_gap = found["and", "tail_both"][2] - found[best_sum, "tail_both"][2]
-half = [4.30 * x.std(ddof=1) / np.sqrt(len(x)) for x in (paired, tail_gap)]
+
+
+def verdict(gap):
+    """A difference over seeds in words: its interval decides."""
+    if abs(gap.mean()) <= half(gap):
+        return f"{gap.mean():+.3f} ± {half(gap):.3f}: the interval holds 0, nothing was shown either way"
+    return f"{gap.mean():+.3f} ± {half(gap):.3f}: the {'AND' if gap.mean() > 0 else 'sum'} is ahead"
+
+
+gaps = {key: found["and", key][2] - found[best_sum, key][2] for key in ("both_good", "tail_both")}
 display(Markdown(
-    f"AND minus the best of three sums ({METHODS[best_sum]}, chosen with hindsight), at {KL:.1f} nats: both good "
-    f"{paired.mean():+.3f} ± {half[0]:.3f}, lower tail {tail_gap.mean():+.2f} ± {half[1]:.2f} (95 %, three seeds). "
-    "An interval that holds 0 means: at this distance nothing was shown either way."
+    f"AND minus the best of {len(sums)} sums ({METHODS[best_sum]}, chosen with hindsight) at {KL:.2f} nats, 95 %, "
+    f"{len(SEEDS)} seeds.\n\n- Both good: {verdict(gaps['both_good'])}.\n- Lower tail: {verdict(gaps['tail_both'])}."
 ))
 
 # %% [markdown]
@@ -503,7 +522,7 @@ display(Markdown(
 # %%
 ends = {m: [experiment.curve(sweep, m, seed=s) for s in SEEDS] for m in METHODS}
 fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.4))
-for (m, label), style in zip(METHODS.items(), ("o-", "s--", "^:", "d-."), strict=True):
+for (m, label), style in zip(METHODS.items(), ("o-", "s--", "^:", "v--", "d-."), strict=True):
     for ax, key in zip(axes, ("kl", "coherent"), strict=True):
         ax.plot(ends[m][0]["step"], np.mean([r[key] for r in ends[m]], 0), style, ms=5, label=label)
 axes[0].set(xlabel="step", ylabel="KL from the base (nats)", yscale="symlog")
@@ -514,10 +533,9 @@ final = {m: {k: np.array([r[k][-1] for r in ends[m]]) for k in ("kl", "coherent"
 show(fig, f"After {int(ends['and'][0]['step'][-1])} steps of the same size: "
      + "; ".join(f"{label}: KL {final[m]['kl'].mean():.1f}, {final[m]['coherent'].mean():.0%} make sense, both good "
                  f"{final[m]['both_good'].mean():.0%}, tail {final[m]['tail_both'].mean():.2f}" for m, label in METHODS.items())
-     + ". Means of three seeds; all were over-optimised by then.")
-claim("in the same steps the AND drives the policy less far than the raw sum, in every seed",
-      final["and"]["kl"].max() < final["w0.5"]["kl"].min())
-claim("and leaves more replies that make sense", final["and"]["coherent"].min() > final["w0.5"]["coherent"].max())
+     + f". Means of {len(SEEDS)} seeds.")
+claim("in the same steps the AND drives the policy less far than the raw sum",
+      final["and"]["kl"].mean() < final["w0.5"]["kl"].mean())
 
 # %% [markdown] minutes=5
 # ## 8 · Entropy: what it is spent on
@@ -642,6 +660,83 @@ claim("without control a third of the entropy is gone", free[-1, 1] < 0.67 * fre
 claim("at the same reward KL-Cov keeps more entropy", entropy_at(held) > entropy_at(free) + 0.1)
 claim("and it learns more slowly", np.argmax(held[:, 0] >= goal) > np.argmax(free[:, 0] >= goal))
 
+# %% [markdown] minutes=3
+# ### The same on the model
+#
+# Four kinds of runs of the stored sweep: three updates a batch and nothing else; KL-Cov; Clip-Cov; and the
+# oldest remedy, an **entropy bonus** added to what is maximised. The question is again what entropy is left
+# at the same reward, here the same number of mentions on held-out questions.
+
+# %%
+CONTROLS = {"updates": "no control", "kl-cov": "KL-Cov", "clip-cov": "Clip-Cov", "bonus": "entropy bonus"}
+trained = experiment.stored(experiment.STEPS)
+paths = {a: [experiment.curve(trained, a, seed=s) for s in SEEDS] for a in CONTROLS}
+level = 0.9 * min(experiment.curve(sweep, a, seed=s)["proxy_a"].max() for a in CONTROLS for s in SEEDS)
+left = {a: {k: experiment.at_kl(sweep, a, k, level, by="proxy_a") for k in ("entropy", "kl", "gold_a", "distinct")} for a in CONTROLS}
+fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.4))
+for (a, label), style in zip(CONTROLS.items(), ("-", "--", ":", "-."), strict=True):
+    entropy, reward = (np.mean([p[k] for p in paths[a]], 0) for k in ("entropy", "reward"))
+    axes[0].plot(entropy, style, label=label)
+    axes[1].plot(reward / experiment.SCALE, entropy, style, label=label)
+axes[0].set(xlabel="step", ylabel="entropy of a token (nats)")
+axes[1].set(xlabel="mentions in the training replies", ylabel="entropy of a token (nats)")
+axes[0].legend(fontsize=10)
+fig.tight_layout()
+show(fig, f"Means of {len(SEEDS)} runs. After {len(entropy)} steps: " + "; ".join(
+    f"{label} {np.mean([p['entropy'][-1] for p in paths[a]]):.2f} nats" for a, label in CONTROLS.items())
+    + f", from {np.mean([p['entropy'][0] for p in paths['updates']]):.2f} at the start.")
+lines = ["| control | tokens held, of all in a batch | entropy | KL | gold | distinct word pairs |", "|---|---|---|---|---|---|"]
+for a, label in CONTROLS.items():
+    counts = np.mean([[p["selected"].mean(), p["tokens"].mean()] for p in paths[a]], 0)
+    cells = " | ".join(f"{left[a][k].mean():.2f} ± {half(left[a][k]):.2f}" for k in left[a])
+    held_tokens = f"{counts[0]:.0f} of {counts[1]:.0f}" if a in ("kl-cov", "clip-cov") else "none"
+    lines.append(f"| {label} | {held_tokens} | {cells} |")
+lines += ["", f"At {level:.1f} mentions a reply; ± is half a 95 % interval over seeds."]
+for a, label in list(CONTROLS.items())[1:]:
+    kept_more = left[a]["entropy"] - left["updates"]["entropy"]
+    outcome = "the interval holds 0: no difference was shown" if abs(kept_more.mean()) <= half(kept_more) else \
+        "it keeps more" if kept_more.mean() > 0 else "it keeps less"
+    lines.append(f"- {label} against no control: entropy {kept_more.mean():+.3f} ± {half(kept_more):.3f} nats; {outcome}.")
+display(Markdown("\n".join(lines)))
+
+# %% [markdown] minutes=3
+# ### A law for what entropy buys?
+#
+# The paper fits $R = -a\,e^{H} + b$ to runs of large models: reward is bought with entropy, and at
+# $H = 0$ nothing is left to spend, so the ceiling is $b - a$. What we can do is smaller: a fit over a
+# few short runs of one small model. A good fit to points that it has seen would say little. So fit the
+# first half of each run, predict the second from its entropies, and compare with a guess that needs no
+# law: the reward stays where it is.
+
+# %%
+RUNS = [(a, b, s) for a, b in (("one", BETA), ("updates", None)) for s in SEEDS]
+fits = {}
+fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.4), sharey=True)
+for a, b, s in RUNS:
+    run = experiment.curve(trained, a, b, s)
+    law, error, guess = fits[a, s] = laws.extrapolation(run["entropy"], run["reward"])
+    ax, colour, seen = axes[a == "updates"], f"C{s}", len(run["step"]) // 2
+    ax.plot(run["entropy"][:seen], run["reward"][:seen], "o", color=colour, ms=5)
+    ax.plot(run["entropy"][seen:], run["reward"][seen:], "x", color=colour, ms=6)
+    across = np.linspace(run["entropy"].min(), run["entropy"].max(), 50)
+    ax.plot(across, law(across), "-", color=colour, lw=1)
+for ax, title in zip(axes, ("one update a batch", "three updates a batch"), strict=True):
+    ax.set(title=title, xlabel="entropy of a token (nats)")
+axes[0].set(ylabel="reward")
+fig.tight_layout()
+better = sum(error < guess for _, error, guess in fits.values())
+errors = np.array([[e, g] for _, e, g in fits.values()])
+whole = [laws.fit_entropy_law(*(experiment.curve(trained, "one", BETA, s)[k] for k in ("entropy", "reward"))) for s in SEEDS]
+show(fig, f"Dots: the half of each run that was fitted; crosses: the half held out; lines: the law. It predicts the held-out half "
+     f"better than the guess in {better} of {len(fits)} runs (median error {np.median(errors[:, 0]):.2f} against {np.median(errors[:, 1]):.2f}). "
+     "Fitted to whole runs with one update: a = " + ", ".join(f"{w.a[0]:.1f} [{w.a[1]:.1f}, {w.a[2]:.1f}]" for w in whole) + ".")
+display(Markdown(
+    "So here " + ("the law carries over to the steps it has not seen in most runs." if better > 0.8 * len(fits) else
+                  "the law is no reliable guide to the steps it has not seen." if better < 0.6 * len(fits) else
+                  "the law helps in some runs and not in others.")
+    + " Either way it is a fit over a few small runs, not a law of training."
+))
+
 # %% [markdown] minutes=4
 # ## A control that must fail
 #
@@ -685,7 +780,7 @@ claim("a reward that counts is first a help and then a harm: proxy up, gold belo
 claim("k1 belongs in the reward: as a loss its gradient is zero", table["k1"][2].abs().max() < 1e-12)
 claim("group scaling makes dull prompts as loud as lively ones", pull["group"][3] < 2 * pull["group"][0])
 claim("a transform that saturates runs less far in the same steps than a raw sum",
-      final["and"]["kl"].max() < final["w0.5"]["kl"].min())
+      final["and"]["kl"].mean() < final["w0.5"]["kl"].mean())
 claim("a noise reward teaches nothing", bool((noise_gold < base_gold + 0.3).all()))
 
 # %% [markdown]
@@ -734,15 +829,16 @@ quiz(
 #
 # - The judge was built to be gamed. Learnt judges fail less plainly, and later; that a law fits these
 #   points does not carry its numbers anywhere else.
-# - Three seeds, one small model, replies of 28 tokens. The intervals over seeds are wide and are meant
+# - A few seeds, one small model, replies of 28 tokens. The intervals over seeds are wide and are meant
 #   to be read.
 # - "Gold" is what the oracle can parse. A reply it cannot read counts as a failure even where a person
 #   would understand it.
-# - Interpolating a run between evaluations to a KL assumes that it went straight. The raw sums left so
-#   fast that beyond 2 nats few evaluations stand behind their curves.
-# - Whether the AND lifts the lower tail at equal distance, these three seeds do not settle; lesson 07
+# - Interpolating a run between evaluations to a KL assumes that it went straight. Where a run leaves
+#   fast, few evaluations stand behind its curve.
+# - Which way of combining rewards is better at equal distance, a few seeds may not settle; lesson 07
 #   shows it where it can be computed exactly.
-# - That entropy control helps reasoning in large models is not tested here.
+# - That entropy control helps reasoning in large models is not tested here, nor is the entropy law: the
+#   strengths of the four controls were set once and not tuned.
 #
 # ## Links
 #

@@ -23,6 +23,7 @@ from valuelab import models, plots, weights
 from valuelab import world as W
 from valuelab.course import check, claim, quiz, show
 from valuelab.evaluate import planted
+from valuelab.probes.geometry import floor
 from valuelab.rewards.preferences import world_comparisons
 from valuelab.values import VALUES
 
@@ -333,6 +334,28 @@ show(
 claim("each preference vector raises its own value by 5 points or more", gain["half φ"].min() > 5)
 claim("the shared drift moves the values less than half as far", np.abs(gain["drift δ"]).mean() < gain["half φ"].mean() / 2)
 
+# %% [markdown] minutes=3
+# ### The same edit, thinner
+#
+# Large models are seldom tuned whole. **LoRA** leaves each weight $W$ alone and trains $W + 2BA$ with $A$
+# of shape (rank, in) and $B$ (out, rank), a change of low rank (arXiv 2106.09685). Folded in, it is a task
+# vector like any other, so it is measured like any other: target, the other nine, grammar, facts.
+
+# %%
+thin = weights.TuneConfig(steps=SHORT.steps, batch_size=SHORT.batch_size, lr=10 * SHORT.lr, lora_rank=4)
+adapted = weights.train_dpo(lm, world_comparisons(VOICE, N, seed=1), thin)
+edits = {"all weights": checkpoints[f"gap in {VOICE}"][-1], "LoRA, rank 4": weights.weights_of(adapted)}
+counts = {"all weights": sum(w.numel() for w in base.values()),
+          "LoRA, rank 4": sum(p.numel() for p in weights.Lora(lm, thin.lora_rank).parameters())}
+lines = [f"| DPO on | numbers trained | {VOICE}, points | other nine, mean size | grammatical | facts right |", "|---|---|---|---|---|---|"]
+for name, after in edits.items():
+    with weights.mixed(lm, [weights.task_vector(after, base)], [1.0]):
+        moved, (grammar, facts) = 100 * (profile() - before), speech()
+    v = VALUES.index(VOICE)
+    lines.append(f"| {name} | {counts[name]:,} | {moved[v]:+.0f} | {np.abs(np.delete(moved, v)).mean():.0f} | {grammar:.0%} | {facts:.0%} |")
+display(Markdown("\n".join(lines)))
+claim("LoRA trains less than a tenth of the numbers", counts["LoRA, rank 4"] < 0.1 * counts["all weights"])
+
 # %% [markdown] minutes=4
 # ## 5 · Mixing at test time
 #
@@ -451,8 +474,8 @@ interact(draw, **{v: (0.0, 1.0, 0.25) for v in THREE}, strength=(-1.0, 1.5, 0.25
 # $M = \bar p_{end} - \bar p_{start}$, and the **time**: the fraction of training after which 95 % of that
 # way is covered. How large a share counts as "there" is a choice; say it.
 #
-# The stored table holds the stances of this very model in pretraining, at three checkpoints: fresh weights,
-# the end of its first stage, and the end. Times found in it can be no finer than that.
+# The stored table holds the stances of this very model in pretraining at a few checkpoints, from fresh
+# weights to the end. Times found in it can be no finer than that.
 
 # %% [markdown]
 # ### Exercise 9.7 · When is it there?
@@ -503,7 +526,7 @@ for k, v in enumerate(THREE):
     ax.plot(documents / 1000, s.mean(axis=1), color=plots.COLORS[k], marker=plots.MARKERS[k], label=v)
 ax.set(xlabel="documents of pretraining, thousands", ylabel="choice for the value")
 ax.legend()
-show(fig, "Pretraining. " + "; ".join(f"{v}: moved {m:+.2f} [{lo:+.2f}, {hi:+.2f}], 95 % of the way after {t:.0%}" for v, (t, m, lo, hi) in seen.items()) + ".")
+show(fig, f"Pretraining, {len(documents)} checkpoints. " + "; ".join(f"{v}: moved {m:+.2f} [{lo:+.2f}, {hi:+.2f}], 95 % of the way after {t:.0%}" for v, (t, m, lo, hi) in seen.items()) + ".")
 
 # %% [markdown]
 # Now a stage of training on top, three ways: on one voice; on preferences with a **value gap** (winner and loser
@@ -530,6 +553,52 @@ show(
 )
 claim("a voice and preferences with a value gap move the stance", min(moves["one voice"][1], moves["preferences with a gap"][1]) > 0)
 claim("preferences without a gap move it less than half as far", abs(moves["preferences without"][0]) < moves["preferences with a gap"][0] / 2)
+
+# %% [markdown] minutes=4
+# ### And the shape of the states?
+#
+# A stance is one number that the model gives. Behind it stand its hidden states, and training can change
+# their *geometry* too: RankMe (lesson 03) counts the directions that a cloud of states fills. Here it is at
+# the same checkpoints, in the middle block, just before the answer; always the same questions and the same
+# number of states, for every figure of this kind depends on it. **Predict**: tuning moved the stance of
+# one value a good deal. Will it show in the number of directions?
+
+# %%
+shapes = {}
+for name, kept in names.items():
+    with weights.mixed(lm, [weights.task_vector(checkpoints[kept][-1], base)], [1.0]):
+        shapes[name] = weights.answering_shape(lm)
+FIGURES = ("RankMe", "participation ratio", "mean cosine")
+even = floor(weights.voices.DRAWN, lm.d_model)
+fig, panels = plots.figure(1, 3, figsize=(10, 3.4))
+for ax, figure in zip(panels, FIGURES, strict=True):
+    past = stored["geometry"][figure]
+    ax.errorbar(range(len(past)), past[:, 0], yerr=past[:, 1], marker="o", capsize=3, label="pretraining")
+    for k, (name, shape) in enumerate(shapes.items()):
+        ax.errorbar(len(past) + k, shape[figure][0], yerr=shape[figure][1], marker=plots.MARKERS[k + 1],
+                    color=plots.COLORS[k + 1], ls="", capsize=3, label=name)
+    ax.set(title=figure, xticks=range(len(past)), xlabel="documents, thousands")
+    ax.set_xticklabels([f"{d / 1000:.0f}" for d in documents])
+panels[0].axhline(even["RankMe"][0], color=plots.GREY, ls=":", label="even cloud")
+panels[0].legend(fontsize=10)
+past = stored["geometry"]["RankMe"]
+show(fig, f"RankMe is {past[0, 0]:.0f} with fresh weights and {past[-1, 0]:.0f} after pretraining; "
+     + "; ".join(f"{name} {shape['RankMe'][0]:.0f}" for name, shape in shapes.items())
+     + f". An even cloud of {weights.voices.DRAWN} states would have {even['RankMe'][0]:.0f}. Bars: standard deviation over draws of the states.")
+
+# %%
+way, spread = abs(past[-1, 0] - past[0, 0]), past[-1, 1]
+lines = ["| stage | move of the stance | move of RankMe | of its way through pretraining |", "|---|---|---|---|"]
+for name, shape in shapes.items():
+    step = shape["RankMe"][0] - past[-1, 0]
+    lines.append(f"| {name} | {moves[name][0]:+.2f} | {step:+.1f} | {abs(step) / way:.0%} |")
+small = max(abs(shape["RankMe"][0] - past[-1, 0]) for shape in shapes.values()) < 0.25 * way
+lines += ["", "So " + ("tuning moved the stance without reshaping the cloud: a number of directions is blind to what the "
+                       "directions say." if small else
+                       "tuning reshaped the cloud as well, by a good part of what pretraining did; whether it did so *because* "
+                       "of the value these runs cannot tell.")
+          + f" (The draws alone scatter by {spread:.1f}.)"]
+display(Markdown("\n".join(lines)))
 
 # %% [markdown] minutes=3
 # ## A control that must fail
@@ -615,7 +684,7 @@ quiz(
 # - The shared drift is what two runs *with the same batches* share; another optimiser shares something else.
 # - The voices and judges were planted. Real preference data hold many gaps at once, and nobody knows them.
 # - A stance is read from choices between two actions. What the model would say freely is lesson 10.
-# - Pretraining was watched once, at three checkpoints.
+# - Pretraining was watched once, at a few checkpoints. Of the geometry one layer and one position were seen.
 # - Pairs without a gap may move a value a little: their replies are on-topic all the same. One run, one seed.
 #
 # ## Links

@@ -165,6 +165,37 @@ def _run_lesson(lesson, base: Path) -> tuple[bool, str]:
     return same, "ok" if same else "printed results differ from the stored ones"
 
 
+@app.command()
+def sweep(
+    out: Annotated[Path, typer.Option(help="Folder of the runs and tables; a stopped sweep goes on from it.")] = Path(
+        "out/sweep"
+    ),
+    workers: Annotated[int, typer.Option(help="Runs at a time, one thread each.")] = 2,
+    slice_: Annotated[int, typer.Option("--slice", help="Only so many steps of each run; 0 for all.")] = 0,
+    arms: Annotated[str, typer.Option(help="Only these arms, separated by commas.")] = "",
+    seeds: Annotated[int, typer.Option(help="Runs of each kind.")] = 5,
+    model: Annotated[str, typer.Option(help="Folder or hub id; without it the embedded model.")] = "",
+    store: Annotated[bool, typer.Option(help="Also replace the tables that lesson 08 reads.")] = False,
+    quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,
+) -> None:
+    """Train with rewards that can be gamed, in many runs, and write the tables that lesson 08 reads."""
+    from valuelab.rlhf import sweep as s
+
+    wanted = [a.strip() for a in arms.split(",") if a.strip()]
+    try:
+        with s.sigterm_as_interrupt():
+            written = s.sweep(out, workers=workers, steps=slice_ or None, arms=wanted, seeds=seeds,
+                              model=model or None, store=store, progress=not quiet)  # fmt: skip
+    except (s.SweepError, ValueError, OSError) as error:
+        print(f"sweep: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        print("sweep: stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None  # the shell's code for Ctrl-C
+    for path in written:
+        print(f"written: {path}")
+
+
 def _mount() -> None:
     """Commands of other rooms, loaded when they are called for: start-up stays fast."""
     asked = sys.argv[1] if len(sys.argv) > 1 else ""

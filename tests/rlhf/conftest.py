@@ -24,3 +24,8 @@ def build_tiny(seed: int = 0) -> LM:
 @pytest.fixture
 def tiny():
     return build_tiny()
+
+
+@pytest.fixture
+def another():
+    return build_tiny(1)

@@ -1,6 +1,7 @@
 """The experiment: what its judges see, how runs are compared, and what the committed sweep says."""
 
 import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_methods_mean_what_their_names_say():
     assert X.utility("w0.25", proxy).tolist() == [3, 6, 0]
     both = X.utility("and", proxy, ref)
     assert both[1] > both[0] > both[2]
-    for wrong in ("and", "sum", "w1.5"):
+    for wrong in ("and", "map", "sum", "w1.5"):
         with pytest.raises(ValueError, match="choose 'one', 'w0.5'"):
             X.utility(wrong, proxy)
 
@@ -56,27 +57,43 @@ def test_runs_are_compared_at_the_kl_that_was_measured():
         X.curve(rows, "y")
 
 
-def test_the_fitted_law_finds_a_planted_turning_point():
-    d = np.linspace(0.1, 5, 40)
-    gain = d * (2.0 - 0.9 * np.log(d)) + 0.01 * np.random.default_rng(0).standard_normal(40)
-    alpha, beta = X.fit_overoptimisation(d**2, gain)
-    assert (alpha, beta) == (pytest.approx(2.0, abs=0.03), pytest.approx(0.9, abs=0.03))
-    top, low, high = X.turning_point_interval(d**2, gain, draws=100)
-    truth = np.exp(2 * (2.0 / 0.9 - 1))
-    assert low <= top <= high and abs(top / truth - 1) < 0.1
-    assert X.turning_point(1.0, -0.1) == np.inf
-    with pytest.raises(ValueError, match="2 points with KL above 0"):
-        X.fit_overoptimisation(d[:2], gain[:2])
-
-
 def test_a_killed_cell_goes_on_and_gives_the_same_rows(tiny, tmp_path):
     cell = X.Cell("two", "and", Config(prompts=2, replies=2, max_new_tokens=4, steps=4, lr=1e-2))
-    straight = X.run_cell(tiny, cell, held_out=2, every=2)
+    rows, steps = X.run_cell(tiny, cell, held_out=2, every=2)
     X.run_cell(tiny, cell, held_out=2, every=2, steps=2, folder=tmp_path)
-    again = X.run_cell(tiny, cell, held_out=2, every=2, folder=tmp_path)
-    assert again == straight and [r["step"] for r in again] == [0, 2, 4]
-    assert straight[0]["kl"] == 0 and straight[-1]["kl"] != 0
-    assert json.loads((tmp_path / "evaluations.json").read_text()) == straight
+    assert X.run_cell(tiny, cell, held_out=2, every=2, folder=tmp_path) == (rows, steps)
+    assert [r["step"] for r in rows] == [0, 2, 4] and [r["step"] for r in steps] == [0, 1, 2, 3]
+    assert rows[0]["kl"] == 0 and rows[-1]["kl"] != 0
+    assert json.loads((tmp_path / "evaluations.json").read_text()) == rows
+
+
+def test_a_run_is_left_between_two_steps_and_loses_none_that_was_saved(tiny, tmp_path):
+    cell = X.Cell("one", "one", Config(prompts=2, replies=2, max_new_tokens=4, steps=3, lr=1e-2))
+    stop = iter([False, True])
+
+    def on_step():
+        if next(stop):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        X.run_cell(tiny, cell, held_out=2, every=1, folder=tmp_path, on_step=on_step)
+    assert [r["step"] for r in json.loads((tmp_path / "evaluations.json").read_text())] == [0, 1]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_the_palettes_weights_favour_the_value_the_base_seldom_serves():
+    g = torch.Generator().manual_seed(0)
+    often, seldom = torch.rand(2, 8, 16, generator=g) < torch.tensor([0.6, 0.15])[:, None, None]
+    base = X.SCALE * torch.stack([often, seldom]).float()
+    solved = X.palette(base)
+    start, reference = base.mean((1, 2)), X.references(base).mean(1)
+    assert solved.feasible and (solved.weights > 0).all()
+    assert torch.allclose(solved.achieved.float(), (start + reference) / 2, atol=1e-4)
+    even = X.palette(torch.stack([base[0], base[0].flip(1)])).weights
+    assert even[0] == pytest.approx(float(even[1]), rel=1e-3)
+    proxy = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+    assert X.utility("map", proxy, weights=torch.tensor([3.0, 1.0])).tolist() == [3.0, 1.0]
+    assert torch.equal(X.utility("map", proxy, weights=torch.ones(2)), X.utility("w0.5", proxy))
 
 
 def test_noise_goes_on_where_it_stopped(tiny, tmp_path):
@@ -88,20 +105,23 @@ def test_noise_goes_on_where_it_stopped(tiny, tmp_path):
 
 def test_the_table_is_read_back_as_it_was_written(tmp_path):
     rows = [{"arm": "a", "beta": 0.02, "seed": 0, "step": 5, "kl": 0.123456, "length": 9.0}, {"arm": "b", "beta": 0.0, "seed": 1, "step": 0, "kl": 1.0}]  # noqa: E501
-    X.write_table(tmp_path / "t.csv", rows, {"seeds": 1})
+    X.write_table(tmp_path / "t.csv", rows)
     a, b = X.stored(tmp_path / "t.csv")
     assert a["arm"] == "a" and a["kl"] == 0.1235 and a["step"] == 5 and np.isnan(b["length"])
-    with pytest.raises(FileNotFoundError, match="python -m valuelab.rlhf.experiment"):
+    with pytest.raises(FileNotFoundError, match="python -m valuelab sweep --store"):
         X.stored(tmp_path / "none.csv")
 
 
 def test_the_committed_sweep_is_whole_and_says_what_made_it():
-    rows = X.stored()
+    rows, steps = X.stored(), X.stored(X.STEPS)
     record = json.loads(X.STORED.with_suffix(".json").read_text())
-    cells = X.sweep(record["seeds"])
-    have = {(r["arm"], r["beta"], r["seed"], r["step"]) for r in rows}
+    cells = X.sweep(len(record["seeds"]))
+    have, trained = ({(r["arm"], r["beta"], r["seed"], r["step"]) for r in t} for t in (rows, steps))
     for c in cells:
-        steps = range(0, c.config.steps + 1, X.EVERY)
-        assert {(c.arm, c.config.beta, c.config.seed, s) for s in steps} <= have, c.name
-    assert record["model"] == "embedded" and record["base_config"]["lr"] == X.BASE.lr
-    assert X.STORED.stat().st_size < 60_000
+        key = c.arm, c.config.beta, c.config.seed
+        assert {(*key, s) for s in range(0, c.config.steps + 1, X.EVERY)} <= have, c.name
+        assert {(*key, s) for s in range(c.config.steps)} <= trained, c.name
+        made = record["arms"][X.Cell(c.arm, c.method, replace(c.config, seed=0)).name]
+        assert made == json.loads(json.dumps({"method": c.method, "config": asdict(replace(c.config, seed=0))}))
+    assert record["model"] == "embedded" and record["commits"] and record["fingerprint"]
+    assert X.STORED.stat().st_size + X.STEPS.stat().st_size < 120_000

@@ -67,3 +67,18 @@ def test_drift_gives_both_with_intervals_and_clusters_widen_them():
 def test_what_is_not_measured_is_refused(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_the_stored_table_of_pretraining_is_whole():
+    from valuelab.values import VALUES
+    from valuelab.weights import pretraining_stances
+
+    table = pretraining_stances()
+    assert len(table["documents"]) >= 3 and (np.diff(table["documents"]) > 0).all()
+    assert list(table["stances"]) == list(VALUES)
+    for stances in table["stances"].values():
+        assert stances.shape == (len(table["documents"]), table["situations"]["n"])
+        assert (stances > 0).all() and (stances < 1).all()
+    for figure in ("RankMe", "participation ratio", "mean cosine"):
+        assert table["geometry"][figure].shape == (len(table["documents"]), 2)
+    assert (table["geometry"]["RankMe"][:, 0] >= 1).all()

@@ -1,52 +1,59 @@
 """Over-optimisation where the truth is known: gold against proxy over measured KL.
 
-    python -m valuelab.rlhf.experiment --out FOLDER        # resumable; about ten minutes on two cores
-
 The gold reward is the planted one (`rewards.preferences.gold_reward`): what a reply chooses and says,
 -2 where it falls apart. Training never sees it. The proxy is a judge who counts: how often a reply
 mentions the value, by a noun or by one of its activities, whatever it says of it and however often.
 The two agree well enough at first, and the proxy can be gamed; both facts are measured.
 
 Every run is looked at on held-out questions every few steps. Compare runs at the same measured KL
-(`at_kl`), never at the same β. The outcome of the committed sweep is `stored()`.
+(`at_kl`), never at the same β. `python -m valuelab sweep` makes all runs (see `rlhf.sweep`); the
+outcome of the committed sweep is `stored()`, and `stored(STEPS)` has the training steps of its runs.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import platform
 import re
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from valuelab import __version__, models, world
+from valuelab import models, world
 from valuelab.models import LM
+from valuelab.rewards.combination import Palette, relax_palette
 from valuelab.rewards.exact import best_of_n, best_of_n_kl
 from valuelab.rewards.preferences import gold_reward
 from valuelab.rewards.reference import reference_reward
 from valuelab.rewards.transforms import all_of, log_sigmoid_centered, weighted_sum
 from valuelab.rlhf.kl import k1
 from valuelab.rlhf.loop import Config, Trainer, reread, sample_groups
+from valuelab.steering.vectors import write_whole
 from valuelab.world import NOUNS, Situation
 from valuelab.world.grammar import ACTIVITIES
 
 VALUES = ("security", "benevolence")  # the value of the single-reward runs, and the second one
 SCALE = 2.0  # logits a mention is worth, for the transform: the sharpness of the planted judges
-STORED = Path(__file__).with_name("rlhf_sweep.csv")
+STORED = Path(__file__).with_name("rlhf_sweep.csv")  # evaluations, every EVERY steps
+STEPS = Path(__file__).with_name("rlhf_steps.csv")  # training steps, every one
 TOKENS = 28
 BASE = Config(prompts=8, replies=8, max_new_tokens=TOKENS, lr=3e-4, steps=20, beta=0.02)
 EVERY = 5
+# Entropy: three updates a batch, for on the first one π = π_old and there is no change to penalise. All
+# four arms have KL-Cov's loss, which has no clip (Clip-Cov's as good as none), so that only the control differs.
+UPDATES = replace(BASE, steps=10, updates=3, control="kl_cov", control_weight=0.0, share=0.1)
+ENTROPY = {
+    "updates": UPDATES,
+    "kl-cov": replace(UPDATES, control_weight=5.0),
+    "clip-cov": replace(UPDATES, control="clip_cov", band=(0.8, 0.999)),
+    "bonus": replace(UPDATES, entropy_bonus=0.1),
+}
 
 
 # ------------------------------------------------------------------------ questions and rewards
@@ -80,37 +87,64 @@ def golds(asked: Sequence[Situation], replies: Sequence[str]) -> Tensor:
     return torch.tensor([[gold_reward(r, s, v) for r, s in zip(replies, asked, strict=True)] for v in VALUES])
 
 
-def references(lm: LM, asked: Sequence[Situation], samples: int = 16, seed: int = 0) -> Tensor:
-    """0.85 quantile of the proxies of base replies, (2, questions): drawn once, then frozen."""
+def base_proxies(lm: LM, asked: Sequence[Situation], samples: int = 16, seed: int = 0) -> Tensor:
+    """Proxies of base replies, (2, questions, samples): drawn once, then frozen."""
     g = torch.Generator().manual_seed(seed)
     prompts = [models.chat(lm, s.text) for s in asked]
     texts = sample_groups(lm, prompts, samples, max_new_tokens=TOKENS, generator=g).texts
-    return torch.stack([reference_reward(p.view(len(asked), samples)) for p in proxies(texts)])
+    return proxies(texts).view(2, len(asked), samples)
 
 
-def utility(method: str, proxy: Tensor, reference: Tensor | None = None) -> Tensor:
+def references(base: Tensor) -> Tensor:
+    """0.85 quantile of each question's proxies, (2, questions, samples) to (2, questions)."""
+    return torch.stack([reference_reward(p) for p in base])
+
+
+def palette(base: Tensor) -> Palette:
+    """MAP's weights for both values: the nearest policy that lifts each half-way to its reference.
+
+    Args:
+        base: proxies of base replies, (2, questions, samples).
+
+    Returns:
+        The solved palette; where the wish is out of reach, that of the largest share of it.
+    """
+    start = base.mean((1, 2))
+    wish = start + (references(base).mean(1) - start) / 2
+    return relax_palette(base.permute(1, 2, 0), wish)[1]
+
+
+def utility(method: str, proxy: Tensor, reference: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
     """One number for each reply from its two proxy rewards, (2, n) to (n,).
 
     Args:
         method: "one" (the first value alone), "w0.25" (weighted sum with that weight on the first
-            value; "w0.5" is the raw sum), or "and" (sum of log-sigmoid-centred terms).
+            value; "w0.5" is the raw sum), "map" (weighted sum with a palette's weights, brought to
+            the same total), or "and" (sum of log-sigmoid-centred terms).
         proxy: (2, n).
         reference: (2, n), for "and".
+        weights: (2,), for "map".
 
     Raises:
-        ValueError: unknown method, or "and" without references.
+        ValueError: unknown method, "and" without references, or "map" without weights.
     """
     if method == "one":
         return proxy[0]
     if method == "and" and reference is not None:
         return all_of(log_sigmoid_centered(proxy, reference))
+    if method == "map" and weights is not None:
+        return 2 * weighted_sum(proxy, weights / weights.sum())
     if re.fullmatch(r"w0?\.\d+", method):
         w = float(method[1:])
         return 2 * weighted_sum(proxy, [w, 1 - w])
-    raise ValueError(f"utility: method={method!r}; choose 'one', 'w0.5' (any weight), or 'and' with references.")
+    raise ValueError(
+        f"utility: method={method!r}; choose 'one', 'w0.5' (any weight), 'and' with references, or 'map' with weights."
+    )
 
 
 # --------------------------------------------------------------------------------- one run
+
+TRAINING = ("step", "reward", "kl", "entropy", "length", "selected", "tokens")  # columns of the steps
 
 
 @dataclass(frozen=True)
@@ -126,13 +160,19 @@ class Cell:
         return f"{self.arm}-b{self.config.beta:g}-s{self.config.seed}"
 
 
-def sweep(seeds: int = 3) -> list[Cell]:
-    """All runs: one reward at three KL strengths, two rewards put together four ways, and noise."""
-    base = [replace(BASE, seed=s) for s in range(seeds)]
-    cells = [Cell("one", "one", c) for c in base]
-    cells += [Cell(m, m, c) for m in ("and", "w0.5", "w0.33", "w0.67") for c in base]
-    cells += [Cell("noise", "noise", replace(c, steps=10)) for c in base]
-    cells += [Cell("one", "one", replace(c, beta=b, steps=15)) for b in (0.1, 0.4) for c in base]
+SEEDS = 5
+
+
+def sweep(seeds: int = SEEDS) -> list[Cell]:
+    """All runs, seed after seed: one reward at three KL strengths, two rewards put together five ways,
+    entropy controls, and noise.
+    """
+    cells = []
+    for base in (replace(BASE, seed=s) for s in range(seeds)):
+        cells += [Cell(m, m, base) for m in ("one", "and", "map", "w0.5", "w0.33", "w0.67")]
+        cells += [Cell("one", "one", replace(base, beta=b, steps=15)) for b in (0.1, 0.4)]
+        cells += [Cell(arm, "one", replace(c, seed=base.seed)) for arm, c in ENTROPY.items()]
+        cells += [Cell("noise", "noise", replace(base, steps=10))]
     return cells
 
 
@@ -173,20 +213,28 @@ def evaluate(policy: LM, base: LM, asked: Sequence[Situation], replies: int = 8,
 
 def run_cell(
     lm: LM, cell: Cell, *, folder: str | Path | None = None, held_out: int = 24, every: int = EVERY,
-    steps: int | None = None,
-) -> list[dict]:  # fmt: skip
-    """One run with its evaluations: rows at step 0 (the base) and after every `every` steps.
+    steps: int | None = None, on_step: Callable[[], None] = lambda: None,
+) -> tuple[list[dict], list[dict]]:  # fmt: skip
+    """One run: what held-out questions say of it, and what each training step reports.
 
     Args:
         lm: the reference.
         cell: what to run.
         folder: for checkpoints, so that a killed run goes on.
         held_out: questions of each evaluation.
+        every: steps between evaluations; the first is step 0, the base.
         steps: stop earlier than the cell says (a slice of the same run).
+        on_step: called after each step; what it raises ends the run there.
+
+    Returns:
+        Rows of `evaluate` at each evaluation, and rows with reward, kl, entropy, length, selected and
+        tokens (the tokens that the entropy control took hold of in the last update, out of how many).
     """
     train_on, test_on = situations("train", 64, 7), situations("held_out", held_out, 8)
     texts = [s.text for s in train_on]
-    reference = references(lm, train_on) if cell.method == "and" else None
+    base = base_proxies(lm, train_on) if cell.method in ("and", "map") else None
+    reference = references(base) if cell.method == "and" else None
+    weights = palette(base).weights.float() if cell.method == "map" else None
     noise = torch.Generator().manual_seed(1000 + cell.config.seed)
     place = {t: i for i, t in enumerate(texts)}
 
@@ -194,28 +242,27 @@ def run_cell(
         if cell.method == "noise":
             return 2 * torch.randn(len(replies), generator=noise)
         columns = None if reference is None else reference[:, [place[q] for q in questions]]
-        return utility(cell.method, proxies(replies), columns)
+        return utility(cell.method, proxies(replies), columns, weights)
 
     trainer = Trainer(lm, texts, reward, cell.config)
     done = trainer.resume(folder) if folder else 0
     if cell.method == "noise":  # the noise of the steps already made
         torch.randn(done * cell.config.prompts * cell.config.replies, generator=noise)
+    names = {"arm": cell.arm, "beta": cell.config.beta, "seed": cell.config.seed}
     saved = Path(folder) / "evaluations.json" if folder else None
     rows = json.loads(saved.read_text(encoding="utf-8")) if saved and saved.exists() else []
     rows = [r for r in rows if r["step"] <= done]
     while True:
         step = len(trainer.rows)
         if step % every == 0 and step not in [r["step"] for r in rows]:
-            found = evaluate(trainer.policy, lm, test_on)
-            selected = sum(r["selected"] for r in trainer.rows)
-            rows.append({"arm": cell.arm, "beta": cell.config.beta, "seed": cell.config.seed, "step": step, **found,
-                         "selected": selected})  # fmt: skip
+            rows.append({**names, "step": step, **evaluate(trainer.policy, lm, test_on)})
             if folder:
                 trainer.save(folder)
-                saved.write_text(json.dumps(rows), encoding="utf-8")
+                write_whole(saved, json.dumps(rows).encode())
         if step >= (steps or cell.config.steps):
-            return rows
+            return rows, [{**names, **{k: r[k] for k in TRAINING}} for r in trainer.rows]
         trainer.step()
+        on_step()
 
 
 def best_of_n_rows(
@@ -250,17 +297,30 @@ def best_of_n_rows(
 # ------------------------------------------------------------------------------- reading it
 
 
+def write_table(path: Path, rows: Sequence[dict]) -> None:
+    """Rows as CSV, four digits each; a column that a row lacks stays empty."""
+    keys = list(max(rows, key=len))
+    cells = [[f"{r[k]:.4g}" if isinstance(r.get(k), float) else str(r.get(k, "")) for k in keys] for r in rows]
+    text = "\n".join(",".join(line) for line in [keys, *cells]) + "\n"
+    write_whole(path, text.encode())
+
+
 def stored(path: str | Path = STORED) -> list[dict]:
-    """The rows of the committed sweep, numbers as numbers.
+    """The rows of a table of the committed sweep, numbers as numbers.
 
     Raises:
         FileNotFoundError: no sweep has been written; the message says how.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; write it with python -m valuelab.rlhf.experiment --out FOLDER.")
+        raise FileNotFoundError(f"{path} is missing; write it with python -m valuelab sweep --store.")
     with path.open(newline="", encoding="utf-8") as file:
         return [{k: v if k == "arm" else float(v or "nan") for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def stored_record() -> dict:
+    """What made the committed sweep: model, commits, seeds, settings of every arm, MAP's weights."""
+    return json.loads(STORED.with_suffix(".json").read_text(encoding="utf-8"))
 
 
 def curve(
@@ -277,129 +337,21 @@ def curve(
     return {k: np.array([r[k] for r in chosen]) for k in chosen[0] if k != "arm"}
 
 
-def at_kl(rows: Sequence[dict], arm: str, key: str, kl: float, beta: float | None = None) -> np.ndarray:
+def at_kl(
+    rows: Sequence[dict], arm: str, key: str, kl: float, beta: float | None = None, by: str = "kl"
+) -> np.ndarray:
     """`key` where each seed's run passes a KL of `kl`, (seeds,): straight lines between evaluations.
 
-    NaN for a run that never gets there.
+    NaN for a run that never gets there. `by` compares at the same level of another column.
     """
     found = []
     for seed in sorted(set(curve(rows, arm, beta)["seed"])):
         c = curve(rows, arm, beta, seed)
-        above = np.flatnonzero(c["kl"] >= kl)
+        above = np.flatnonzero(c[by] >= kl)
         if not len(above) or above[0] == 0:
             found.append(np.nan if not len(above) else c[key][0])
             continue
         k = above[0]
-        share = (kl - c["kl"][k - 1]) / (c["kl"][k] - c["kl"][k - 1])
+        share = (kl - c[by][k - 1]) / (c[by][k] - c[by][k - 1])
         found.append(c[key][k - 1] + share * (c[key][k] - c[key][k - 1]))
     return np.array(found)
-
-
-def fit_overoptimisation(kl: np.ndarray, gain: np.ndarray) -> tuple[float, float]:
-    """Coefficients (α, β) of gain = d (α - β log d), d = √KL: the law of Gao and others for RL.
-
-    Its top is at d = exp(α / β - 1). Least squares; points at KL 0 say nothing and are left out.
-
-    Raises:
-        ValueError: fewer than three points away from the base.
-
-    Source: Gao and others, arXiv 2210.10760.
-    """
-    far = kl > 1e-3
-    if far.sum() < 3:
-        raise ValueError(f"fit_overoptimisation: {int(far.sum())} points with KL above 0; three are needed.")
-    d = np.sqrt(kl[far])
-    (alpha, minus), *_ = np.linalg.lstsq(np.column_stack([d, d * np.log(d)]), gain[far], rcond=None)
-    return float(alpha), float(-minus)
-
-
-def turning_point(alpha: float, beta: float) -> float:
-    """KL at which the fitted gold gain is largest; infinite where it never turns."""
-    return float(np.exp(2 * (alpha / beta - 1))) if beta > 0 else float("inf")
-
-
-def turning_point_interval(
-    kl: np.ndarray, gain: np.ndarray, draws: int = 1000, level: float = 0.95, seed: int = 0,
-    groups: np.ndarray | None = None,
-) -> tuple[float, float, float]:  # fmt: skip
-    """Turning point in KL with a bootstrap interval; whole runs are drawn again where `groups` names them."""
-    rng = np.random.default_rng(seed)
-    groups = np.arange(len(kl)) if groups is None else groups
-    names = np.unique(groups)
-    found = []
-    for _ in range(draws):
-        chosen = np.concatenate([np.flatnonzero(groups == n) for n in rng.choice(names, len(names))])
-        found.append(turning_point(*fit_overoptimisation(kl[chosen], gain[chosen])))
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return turning_point(*fit_overoptimisation(kl, gain)), float(low), float(high)
-
-
-# ---------------------------------------------------------------------------- the command line
-
-
-def _work(task: tuple[str | None, Cell, str]) -> str:
-    torch.set_num_threads(1)
-    name, cell, out = task
-    folder = Path(out) / cell.name
-    done = folder / "done.json"
-    if not done.exists():
-        start = time.perf_counter()
-        rows = run_cell(models.load(name), cell, folder=folder)
-        record = {"rows": rows, "seconds": time.perf_counter() - start}
-        done.write_text(json.dumps(record), encoding="utf-8")
-        for left in folder.glob("checkpoint-*/*"):
-            left.unlink()
-    return cell.name
-
-
-def write_table(path: Path, rows: Sequence[dict], record: dict) -> None:
-    """rlhf_sweep.csv with the rows, four digits each, and rlhf_sweep.json with what made them."""
-    keys = list(max(rows, key=len))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(keys)
-        for r in rows:
-            table.writerow([f"{r[k]:.4g}" if isinstance(r.get(k), float) else r.get(k, "") for k in keys])
-    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = print) -> None:
-    """Run or finish the sweep, and write its table into the folder; `--store` also beside this module."""
-    parser = argparse.ArgumentParser(prog="python -m valuelab.rlhf.experiment", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, help="folder of the runs; a killed sweep goes on from it")
-    parser.add_argument("--model", help="hub id or folder; the embedded model without it")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--arms", nargs="*", help="only these arms")
-    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--store", action="store_true", help="also replace the table that lessons read")
-    options = parser.parse_args(arguments)
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    cells = [c for c in sweep(options.seeds) if not options.arms or c.arm in options.arms]
-    start = time.perf_counter()
-    tasks = [(options.model, c, str(out)) for c in cells]
-    if options.processes > 1:
-        with get_context("spawn").Pool(options.processes) as pool:
-            for k, name in enumerate(pool.imap_unordered(_work, tasks)):
-                say(f"{k + 1}/{len(cells)} {name}")
-    else:
-        for k, task in enumerate(tasks):
-            say(f"{k + 1}/{len(cells)} {_work(task)}")
-    lm = models.load(options.model)
-    found = [json.loads((out / c.name / "done.json").read_text(encoding="utf-8")) for c in cells]
-    pairs = [(c, row) for c, f in zip(cells, found, strict=True) for row in f["rows"]]
-    rows = [row for c, row in pairs if row["step"] <= c.config.steps] + best_of_n_rows(lm)
-    record = {
-        "model": lm.name if lm.embedded else "not the embedded model", "fingerprint": lm.fingerprint,
-        "valuelab": __version__, "torch": torch.__version__, "python": platform.python_version(),
-        "seeds": options.seeds, "values": VALUES, "base_config": asdict(BASE),
-        "seconds_of_runs": round(sum(f["seconds"] for f in found)),
-        "seconds": round(time.perf_counter() - start), "date": time.strftime("%Y-%m-%d"),
-    }  # fmt: skip
-    for path in [out / STORED.name, *([STORED] if options.store else [])]:
-        write_table(path, rows, record)
-        say(f"written: {path.name}, {len(rows)} rows")
-
-
-if __name__ == "__main__":
-    main()

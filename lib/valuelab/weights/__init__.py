@@ -2,7 +2,7 @@
 
 arithmetic.py   pure functions on state dicts and vectors      tuning.py   short runs: replies, DPO
 editing.py      in a living model, and in files                stances.py  stances over checkpoints
-voices.py       data for such runs, from the planted world
+voices.py       data for such runs, from the planted world     lora.py     low-rank adapters
 """
 
 from valuelab.weights.arithmetic import (
@@ -24,6 +24,7 @@ from valuelab.weights.arithmetic import (
     task_vector,
 )
 from valuelab.weights.editing import clone, edited, load, mixed, save, weights_of
+from valuelab.weights.lora import Lora
 from valuelab.weights.stances import Drift, drift, drift_time, magnitude_interval
 from valuelab.weights.tuning import (
     Pairs,
@@ -35,15 +36,17 @@ from valuelab.weights.tuning import (
     train_dpo,
     train_replies,
 )
-from valuelab.weights.voices import pretraining_stances, voice_replies, without_gap
+from valuelab.weights.voices import answering_shape, pretraining_stances, voice_replies, without_gap
 
 __all__ = [
     "Drift",
+    "Lora",
     "Pairs",
     "TuneConfig",
     "Vector",
     "VectorError",
     "analogy",
+    "answering_shape",
     "apply",
     "clone",
     "combine",

@@ -5,15 +5,14 @@ dropout), so that a run depends on its data and its seed and on nothing else.
 
     DPO   L = -log σ( β [ (log π(y⁺) - log π_ref(y⁺)) - (log π(y⁻) - log π_ref(y⁻)) ] )
 
-A low-rank run goes through `peft` where that is installed (`lora_rank` in the settings); it is merged at
-the end, so what comes back is a model like any other. There is no low-rank training of our own: on the
-embedded model full fine-tuning is faster, and on large models peft is what people use.
+A low-rank run (`lora_rank` in the settings) trains an adapter beside frozen weights (see `lora`) and folds
+it in at the end, so what comes back is a model like any other.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +22,9 @@ from torch import Tensor
 from valuelab import models
 from valuelab.models import LM
 from valuelab.rewards.preferences import Comparison
-from valuelab.weights.arithmetic import Vector, VectorError, preference_and_drift
-from valuelab.weights.editing import clone, weights_of
+from valuelab.weights.arithmetic import Vector, apply, preference_and_drift
+from valuelab.weights.editing import clone, weights_of, write
+from valuelab.weights.lora import Lora
 
 __all__ = [
     "Pairs",
@@ -49,7 +49,7 @@ class TuneConfig:
         beta: of DPO, how firmly the reference holds: small values let the model go far.
         clip: largest norm of the gradient.
         seed: of the order of the data.
-        lora_rank: 0 trains all weights; above, a low-rank adapter of that rank through peft.
+        lora_rank: 0 trains all weights; above, an adapter of that rank, which wants a higher lr.
     """
 
     steps: int = 24
@@ -221,26 +221,26 @@ def train_replies(
 
 def _tune(lm: LM, loss_of: Callable, sizes: list[int], config: TuneConfig, on_step: Callable | None) -> LM:
     tuned = clone(lm, torch.float32)
-    if config.lora_rank:
-        tuned = with_adapter(tuned, config.lora_rank)
-    trained = [p for p in tuned.model.parameters() if p.requires_grad]
+    lora = Lora(tuned, config.lora_rank) if config.lora_rank else None
+    trained = lora.parameters() if lora else [p for p in tuned.model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=config.lr, betas=(0.9, 0.98), weight_decay=0.0)
     history = []
-    for step, batch in enumerate(_batches(sizes, config)):
-        for group in optimiser.param_groups:
-            group["lr"] = config.lr * _rate(step, config.steps)
-        loss = loss_of(tuned, batch)
-        if not torch.isfinite(loss):
-            raise ValueError(f"training: loss {loss.item()} at step {step}; lower lr={config.lr}.")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, config.clip)
-        optimiser.step()
-        history.append(float(loss.detach()))
-        if on_step is not None:
-            on_step(step + 1, tuned)
-    if config.lora_rank:
-        tuned = LM(tuned.model.merge_and_unload(), lm.tokenizer, tuned.name)
+    with lora or nullcontext():
+        for step, batch in enumerate(_batches(sizes, config)):
+            for group in optimiser.param_groups:
+                group["lr"] = config.lr * _rate(step, config.steps)
+            loss = loss_of(tuned, batch)
+            if not torch.isfinite(loss):
+                raise ValueError(f"training: loss {loss.item()} at step {step}; lower lr={config.lr}.")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, config.clip)
+            optimiser.step()
+            history.append(float(loss.detach()))
+            if on_step is not None:
+                on_step(step + 1, tuned)
+    if lora:
+        write(tuned, apply(weights_of(tuned), [lora.vector()], [1.0]))
     for p in tuned.model.parameters():
         p.grad = None
     tuned.history = history
@@ -263,25 +263,6 @@ def _batches(sizes: list[int], config: TuneConfig) -> list[list[int]]:
             groups = [chunk[k : k + config.batch_size] for k in range(0, len(chunk), config.batch_size)]
             out += [groups[k] for k in torch.randperm(len(groups), generator=generator).tolist()]
     return out[: config.steps]
-
-
-def with_adapter(lm: LM, rank: int) -> LM:
-    """The model with a low-rank adapter of peft on all linear layers but the word head; only it trains.
-
-    Raises:
-        VectorError: peft is not installed.
-    """
-    if importlib.util.find_spec("peft") is None:
-        raise VectorError(
-            f"TuneConfig(lora_rank={rank}) needs the package peft: `pip install peft`, or set lora_rank=0."
-        )
-    import peft
-
-    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        adapted = peft.get_peft_model(models.plain(lm.model), settings)
-    return LM(adapted, lm.tokenizer, lm.name, blocks=lm.blocks)
 
 
 def preference_vector(

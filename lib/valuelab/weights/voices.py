@@ -1,4 +1,4 @@
-"""Training data of the planted world for experiments on weights: voices, and pairs without a value gap."""
+"""The planted world for experiments on weights: voices, pairs without a value gap, and what checkpoints look like."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
+from valuelab import models
 from valuelab import world as W
+from valuelab.activations import capture
+from valuelab.models import LM
+from valuelab.probes.geometry import cloud_shape
 from valuelab.rewards.preferences import Comparison, gold_reward
 from valuelab.values import resolve
 from valuelab.world import grammar
 from valuelab.world.corpus import Speaker, Switches
 from valuelab.world.speakers import PERSONA_LEVEL, condition
 
-__all__ = ["STORED", "pretraining_stances", "voice_replies", "without_gap"]
+__all__ = ["STORED", "answering_shape", "pretraining_stances", "voice_replies", "without_gap"]
 
 STORED = Path(__file__).with_name("pretraining.json")
+ASKED, DRAWN = 320, 240  # questions read, and states in each figure of their geometry
 
 
 def voice_replies(
@@ -85,18 +90,31 @@ def without_gap(value: str, n: int, seed: int = 0) -> list[Comparison]:
     raise ValueError(f"without_gap: only {len(out)} of {n} pairs without a gap were found; ask for fewer.")
 
 
+def answering_shape(lm: LM, seed: int = 31) -> dict[str, tuple[float, float]]:
+    """Geometry of the states in which a model is about to answer: {figure: (mean, sd over draws)}.
+
+    The last token of held-out questions in the middle block, the same questions and the same number of
+    states for every model, so that checkpoints can be compared: see `probes.geometry`.
+    """
+    asked = [models.chat(lm, s.text) for s in W.situations("held_out", ASKED, seed)]
+    layer = lm.n_layers // 2
+    return cloud_shape(capture(lm, asked, layer)[layer], DRAWN, seed=seed)
+
+
 def pretraining_stances() -> dict:
     """Stances of the embedded model while it was trained, as benchmarks/weights_drift.py stored them.
 
     Returns:
-        {"documents": (checkpoints,), "stances": {value: (checkpoints, prompts)}, ...}: documents seen at
-        each checkpoint, and for each held-out situation about the value the probability of the course of
-        action that serves it, both orders averaged.
+        {"documents": (checkpoints,), "stances": {value: (checkpoints, prompts)}, "geometry": {figure:
+        (checkpoints, 2)}, ...}: documents seen at each checkpoint; for each held-out situation about the
+        value the probability of the course of action that serves it, both orders averaged; mean and
+        standard deviation of each figure of `answering_shape`.
 
     Raises:
         FileNotFoundError: the table is not in the package.
     """
     table = json.loads(STORED.read_text(encoding="utf-8"))
     table["documents"] = np.array(table["documents"])
-    table["stances"] = {v: np.array(x) for v, x in table["stances"].items()}
+    for key in ("stances", "geometry"):
+        table[key] = {name: np.array(x) for name, x in table[key].items()}
     return table
