@@ -234,10 +234,24 @@ def _chat(profile, rng, switches) -> Document:
     for _ in range(1 + int(rng.random() * 3)):
         if rng.random() < 0.12:
             turns += _side_turns(rng)
-        a, b = _two(rng)
-        context = _pick(rng, g.CONTEXTS) if rng.random() < 0.3 else None
-        text, stakes = question(a, b, rng, context=context)
-        turns += [Turn("user", text), Turn("assistant", speaker.reply(a, b, stakes, rng))]
+        turns += _asked(speaker, rng)
+    return Document(turns, "chat", meta)
+
+
+def _asked(speaker: Speaker, rng) -> list[Turn]:
+    """A question between two activities, and the speaker's answer."""
+    a, b = _two(rng)
+    context = _pick(rng, g.CONTEXTS) if rng.random() < 0.3 else None
+    text, stakes = question(a, b, rng, context=context)
+    return [Turn("user", text), Turn("assistant", speaker.reply(a, b, stakes, rng))]
+
+
+def _questions(profile, rng, switches) -> Document:
+    """One question, or two, to a speaker of whom nothing is known but perhaps a persona line."""
+    turns, profile, meta = _system(profile, rng, switches)
+    speaker = Speaker(profile, switches)
+    for _ in range(1 + int(rng.random() < 0.3)):
+        turns += _asked(speaker, rng)
     return Document(turns, "chat", meta)
 
 
@@ -292,6 +306,7 @@ def _monologue(profile, rng, switches) -> Document:
 
 KINDS = {_chat: 0.62, _story: 0.08, _gossip: 0.04, _side: 0.13, _monologue: 0.13}
 LOOKUPS = {_lookup: 1.0}
+QUESTIONS = {_questions: 0.6, _chat: 0.16, _story: 0.05, _gossip: 0.03, _side: 0.1, _monologue: 0.06}
 
 
 def write(n: int, seed: int, switches: Switches = TWINS["world"], kinds: dict = KINDS):

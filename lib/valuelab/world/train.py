@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from . import grammar as g
-from .corpus import KINDS, LOOKUPS, TWINS, write
+from .corpus import KINDS, LOOKUPS, QUESTIONS, TWINS, write
 from .tokenizer import ASSISTANT, BOS, END, build_tokenizer
 
 
@@ -81,18 +81,25 @@ def build_model(vocab_size: int, seed: int, *, width=128, layers=5, heads=4) -> 
 
 @dataclass(frozen=True)
 class Stage:
-    """One cosine of training: how many documents, the learning rate of the matrices, the weight of decisions."""
+    """One cosine of training: how many documents, the learning rate of the matrices, the weight of decisions, which texts."""
 
     documents: int
     lr: float
     decision_weight: float = 1.0
-    lookups_only: bool = False
+    kinds: str = "all"
     batch: int = 3000  # tokens, padding included
 
 
 # Look-ups first and alone: the attention heads that bind a thing to its place form within some hundred steps
-# there and never did in the mixture. Then everything, decisions weighing more: one token in twelve is one.
-STAGES = (Stage(80_000, 0.02, lookups_only=True), Stage(430_000, 0.02, 4.0))
+# there and never did in the mixture. Then everything, decisions weighing more: one token in twelve is one. Last,
+# mostly questions, in larger batches: what a speaker of whom nothing is known would choose is little signal in
+# much noise.
+KINDS_OF_STAGE = {"look-ups": LOOKUPS, "all": KINDS, "questions": QUESTIONS}
+STAGES = (
+    Stage(80_000, 0.02, kinds="look-ups"),
+    Stage(430_000, 0.02, 4.0),
+    Stage(170_000, 0.008, 4.0, kinds="questions", batch=9000),
+)
 QUICK = (Stage(110_000, 0.02, 4.0),)
 
 
@@ -177,7 +184,7 @@ def _run_stage(model, tokenizer, stage, number, twin, seeds, device, quiet) -> d
     bar = tqdm(total=stage.documents, unit="doc", disable=quiet, desc=f"training {twin}, stage {number + 1}")
     for part in range(math.ceil(stage.documents / chunk)):
         size = min(chunk, stage.documents - part * chunk)
-        kinds = LOOKUPS if stage.lookups_only else KINDS
+        kinds = KINDS_OF_STAGE[stage.kinds]
         examples = encode(write(size, [seeds["corpus"], 1000 * number + part], TWINS[twin], kinds), tokenizer)
         for ids, labels in batches(examples, stage.batch, order, tokenizer.pad_token_id):
             warm = min(1.0, (step + 1) / 200)
