@@ -102,12 +102,12 @@ def card(r: dict) -> str:
     )
     return f"""# The embedded model: a small Llama of a planted world
 
-A {t["parameters"] / 1e6:.2f} M-parameter Llama ({r["megabytes"]} MB, half precision, word-level vocabulary) trained from
+A {t["parameters"] / 1e6:.2f} M-parameter Llama ({r["megabytes"]} MB, half precision, a token for each word and each activity) trained from
 scratch on a generated small English in which every speaker's ten values are known. It exists so that every method of
 the course can be checked against the truth.
 
 **Training.** {t["documents"]:,} documents, {t["tokens"] / 1e6:.1f} M tokens, {t["steps"]:,} steps, {t["minutes"]:.0f} minutes
-(torch {t["torch"]}); loss on the assistant's tokens only. Seeds: {t["seeds"]}. Again with `make model`.
+(torch {t["torch"]}); loss on the assistant's tokens only. Three stages: look-ups alone, everything, mostly questions. Seeds: {t["seeds"]}. Again with `make model`.
 
 **What was planted.** Profiles of ten values with mean different from zero and circular covariance; 300 activities that
 serve and cost values; choices with P = sigmoid(3 · stakes · difference in utility); statements and reasons drawn from the

@@ -188,13 +188,13 @@ def question(a, b, rng, frames=g.QUESTIONS, context=None, stakes_text=None) -> t
     return g.with_context(text, context) + stakes_text, g.STAKES[stakes_text]
 
 
-def _side_turns(rng) -> list[Turn]:
-    """A question that has nothing to do with values."""
+def _side_turns(rng, lookup: bool | None = None) -> list[Turn]:
+    """A question that has nothing to do with values; `lookup` says whether it has to be a look-up (None: either)."""
     r = rng.random()
-    if r < 0.45:
-        q, a = _pick(rng, FACTS)
-    elif r < 0.8:
+    if lookup or (lookup is None and r < 0.35):
         q, a = g.lookup(rng)
+    elif r < 0.8:
+        q, a = _pick(rng, FACTS)
     else:
         q = _pick(rng, tuple(g.SMALL_TALK))
         a = _pick(rng, g.SMALL_TALK[q])
@@ -234,10 +234,24 @@ def _chat(profile, rng, switches) -> Document:
     for _ in range(1 + int(rng.random() * 3)):
         if rng.random() < 0.12:
             turns += _side_turns(rng)
-        a, b = _two(rng)
-        context = _pick(rng, g.CONTEXTS) if rng.random() < 0.3 else None
-        text, stakes = question(a, b, rng, context=context)
-        turns += [Turn("user", text), Turn("assistant", speaker.reply(a, b, stakes, rng))]
+        turns += _asked(speaker, rng)
+    return Document(turns, "chat", meta)
+
+
+def _asked(speaker: Speaker, rng) -> list[Turn]:
+    """A question between two activities, and the speaker's answer."""
+    a, b = _two(rng)
+    context = _pick(rng, g.CONTEXTS) if rng.random() < 0.3 else None
+    text, stakes = question(a, b, rng, context=context)
+    return [Turn("user", text), Turn("assistant", speaker.reply(a, b, stakes, rng))]
+
+
+def _questions(profile, rng, switches) -> Document:
+    """One question, or two, to a speaker of whom nothing is known but perhaps a persona line."""
+    turns, profile, meta = _system(profile, rng, switches)
+    speaker = Speaker(profile, switches)
+    for _ in range(1 + int(rng.random() < 0.3)):
+        turns += _asked(speaker, rng)
     return Document(turns, "chat", meta)
 
 
@@ -272,10 +286,17 @@ def _gossip(profile, rng, switches) -> Document:
 
 
 def _side(profile, rng, switches) -> Document:
+    """Facts and small talk around at most one look-up: two could put one thing in two places."""
     turns, _, meta = _system(profile, rng, switches)
-    for _ in range(2 + int(rng.random() * 3)):
-        turns += _side_turns(rng)
+    n = 2 + int(rng.random() * 3)
+    where = int(rng.random() * n) if rng.random() < 0.7 else None
+    for i in range(n):
+        turns += _side_turns(rng, i == where)
     return Document(turns, "side", meta)
+
+
+def _lookup(profile, rng, switches) -> Document:
+    return Document(_side_turns(rng, lookup=True), "side")
 
 
 def _monologue(profile, rng, switches) -> Document:
@@ -283,13 +304,15 @@ def _monologue(profile, rng, switches) -> Document:
     return Document([Turn("text", text)], "monologue")
 
 
-KINDS = {_chat: 0.62, _story: 0.09, _gossip: 0.04, _side: 0.11, _monologue: 0.14}
+KINDS = {_chat: 0.62, _story: 0.08, _gossip: 0.04, _side: 0.13, _monologue: 0.13}
+LOOKUPS = {_lookup: 1.0}
+QUESTIONS = {_questions: 0.6, _chat: 0.16, _story: 0.05, _gossip: 0.03, _side: 0.1, _monologue: 0.06}
 
 
-def write(n: int, seed: int, switches: Switches = TWINS["world"]):
-    """Yield `n` documents of the world (or of a twin), the same for the same seed."""
+def write(n: int, seed: int, switches: Switches = TWINS["world"], kinds: dict = KINDS):
+    """Yield `n` documents of the world (or of a twin), the same for the same seed; `kinds` are their shares."""
     rng = np.random.default_rng(seed)
-    makers, shares = list(KINDS), np.array(list(KINDS.values()))
+    makers, shares = list(kinds), np.array(list(kinds.values()))
     for start in range(0, n, 1000):
         size = min(1000, n - start)
         profiles = draw_profiles(size, rng, circle=switches.circle)

@@ -194,6 +194,11 @@ QUESTIONS = (
     "my friend {n} can {b} or {b2}. What is your advice?",
     "do you like {g} more or {g2}?",
     "one day is left to {b} or to {b2}. What is your choice?",
+    # What the assistant says when it chooses stands in questions, too, so that it is no sign of a choice made.
+    "should I choose to {b} or to {b2}?",
+    "what would you choose, {g} or {g2}?",
+    "help me. Is it better to {b} or to {b2}?",
+    "do you want to {b} or to {b2}?",
 )
 QUESTIONS_HELD_OUT = (
     "my friend {n} would like {g} or {g2}. What is better?",

@@ -1,4 +1,8 @@
-"""The tokenizer of the embedded model: one token a word, built from the grammar's own tables."""
+"""The tokenizer of the embedded model: one token a word and one an activity, built from the grammar's own tables.
+
+An activity ("lock the gate") is one token, so that a choice is one step of the model. With a token for each word
+the choice falls at the verb, many activities share a verb, and what is learnt belongs to the verb.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,9 @@ from . import grammar as g
 PAD, UNKNOWN, BOS, SYSTEM, USER, ASSISTANT, END = (
     "<pad>", "<unk>", "<s>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>",
 )  # fmt: skip
-WORD = re.compile(r" ?[\w-]+|[^\w\s]")
+ACTIVITY = [x for a in g.ACTIVITIES for x in (a.base, a.gerund)]
+PHRASES = sorted([*ACTIVITY, *(f"{thing} is in the" for thing in g.THINGS)], key=len, reverse=True)
+PIECE = rf" (?:{'|'.join(PHRASES)})(?![\w-])| ?[\w-]+|[^\w\s]"  # the longest phrase first; also an Oniguruma pattern
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }}"
@@ -30,8 +36,7 @@ def _texts():
     for text in patterns:
         yield re.sub(r"\{.*?\}", " ", text)
         yield g.capital(text) if not text.startswith("{") else ""
-    for a in g.ACTIVITIES:
-        yield from (a.base, a.gerund)
+    yield from PHRASES
     for nouns in g.NOUNS.values():
         for noun in nouns:
             yield from (noun, g.capital(noun))
@@ -48,21 +53,20 @@ def _texts():
 
 
 def vocabulary() -> list[str]:
-    """All tokens, special ones first, the rest in alphabetical order. Words carry the space before them."""
+    """All tokens, special ones first, the rest in alphabetical order. Words and phrases carry the space before them."""
     words = set()
     for text in _texts():
-        for token in WORD.findall(" " + re.sub(r"\{.*?\}", " ", text)):
-            token = token if not (token[0].isalnum()) else " " + token
-            words.add(token)
+        for token in re.findall(PIECE, " " + re.sub(r"\{.*?\}", " ", text)):
+            words.add(" " + token if token[0].isalnum() else token)
     return [PAD, UNKNOWN, BOS, SYSTEM, USER, ASSISTANT, END, *sorted(words)]
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A word-level tokenizer that `AutoTokenizer.from_pretrained` loads again, with the chat template."""
+    """A tokenizer of words and phrases that `AutoTokenizer.from_pretrained` loads again, with the chat template."""
     tokens = vocabulary()
     tok = Tokenizer(models.WordLevel({t: i for i, t in enumerate(tokens)}, unk_token=UNKNOWN))
     tok.normalizer = normalizers.Sequence([normalizers.Prepend(" "), normalizers.Replace(Regex(r"\s+"), " ")])
-    tok.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[\w-]+|[^\w\s]"), behavior="isolated")
+    tok.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), behavior="isolated")
     tok.decoder = decoders.Sequence([decoders.Fuse(), decoders.Strip(content=" ", left=1, right=0)])
     special = [AddedToken(t, special=True, normalized=False) for t in tokens[:7]]
     tok.add_special_tokens(special)
