@@ -492,7 +492,10 @@ def write_table(folder: Path, cells: Cells, record: dict[str, Any], store: bool)
     for path in paths:
         write_whole(path.with_suffix(".json"), text)
         write_whole(path.with_suffix(".csv"), as_csv(rows))
-        plot(rows).savefig(path.with_suffix(".png"), dpi=90, metadata={"Software": None})
+        try:
+            plot(rows).savefig(path.with_suffix(".png"), dpi=90, metadata={"Software": None})
+        except OSError as error:
+            raise ReportError(f"Cannot write {path}.png ({error.strerror or error}); free some space.") from error
     return [p.with_suffix(s) for p in paths for s in (".json", ".csv", ".png")]
 
 
