@@ -67,6 +67,12 @@ def test_seconds_of_shared_parts_count_for_every_method_that_needs_them(lm):
     assert kit.build("unsteered", 1).seconds < kit.seconds["vector"]
 
 
+def test_an_empty_reply_is_the_worst_for_either_pole(kit, asked):
+    for sign in (1, -1):
+        score = kit.reward(sign)(asked, ["I would rest.", "", "I would work."])
+        assert int(score.argmin()) == 1 and torch.isfinite(score).all()
+
+
 def test_the_rule_about_the_action_in_question_is_found(kit):
     act = next(a for a in W.ACTIVITIES if a.value == "security")
     rules = kit.rules(1)

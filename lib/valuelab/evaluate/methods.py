@@ -32,7 +32,7 @@ from valuelab.evaluate.push import random_push
 from valuelab.models import LM
 from valuelab.probes import Probe
 from valuelab.rewards.preferences import world_comparisons
-from valuelab.rewards.reward_model import fit_linear_reward, pair_features
+from valuelab.rewards.reward_model import LinearReward, fit_linear_reward, pair_features
 from valuelab.rlhf.loop import Config, train
 from valuelab.steering import Gate, Shift, level_probe, steer
 from valuelab.values import VALUES, index
@@ -265,24 +265,27 @@ class Kit:
             "comparisons", lambda: world_comparisons(self.value, self.budget.texts, seed=self.seed)
         )
 
-    def reward(self) -> Callable[[Sequence[str], Sequence[str]], Tensor]:
-        """A linear reward on the model's own states, learnt from noisy comparisons: (questions, replies) -> (n,)."""
+    def reward(self, sign: int) -> Callable[[Sequence[str], Sequence[str]], Tensor]:
+        """A linear reward on the model's own states, learnt from noisy comparisons: (questions, replies) -> (n,).
 
-        def make():
+        For the pole −1 it is turned round. An empty reply is the worst for either pole.
+        """
+
+        def make() -> LinearReward:
             won, lost = pair_features(self.lm, self.comparisons())
-            head = fit_linear_reward(won - lost)
+            return fit_linear_reward(won - lost)
 
-            def score(questions: Sequence[str], replies: Sequence[str]) -> Tensor:
-                prompts = [models.chat(self.lm, q) for q in questions]
-                texts = [" " + (r or ".") for r in replies]
-                states = capture(self.lm, texts, position="mean", batch_size=128, prompts=prompts)
-                found = head(torch.cat([states[layer] for layer in sorted(states)], 1)).float()
-                empty = torch.tensor([not r for r in replies])
-                return torch.where(empty, found.min() - 1, found)
+        head = self.part("reward", make)
 
-            return score
+        def score(questions: Sequence[str], replies: Sequence[str]) -> Tensor:
+            prompts = [models.chat(self.lm, q) for q in questions]
+            texts = [" " + (r or ".") for r in replies]
+            states = capture(self.lm, texts, position="mean", batch_size=128, prompts=prompts)
+            found = sign * head(torch.cat([states[layer] for layer in sorted(states)], 1)).float()
+            empty = torch.tensor([not r for r in replies])
+            return torch.where(empty, found.min() - 1, found)
 
-        return self.part("reward", make)
+        return score
 
     def voice(self, sign: int) -> tuple[list[str], list[str]]:
         """Questions, answered by speakers who hold the value high, or low."""
@@ -441,11 +444,11 @@ def random_direction(kit: Kit, sign: int) -> Aligned:
 
 def best_of_n(kit: Kit, sign: int) -> Aligned:
     """The reply with the highest learnt reward among several (the lowest, for the other pole)."""
-    score, n = kit.reward(), kit.budget.draws
+    score, n = kit.reward(sign), kit.budget.draws
 
     def pick(questions: Sequence[str], replies: list[list[str]]) -> list[int]:
         found = score([q for q in questions for _ in range(n)], [r for row in replies for r in row])
-        return (sign * found).view(-1, n).argmax(1).tolist()
+        return found.view(-1, n).argmax(1).tolist()
 
     width = kit.lm.d_model * kit.lm.n_layers
     return Aligned(kit.lm, draws=n, pick=pick, held=8 * width)
@@ -456,12 +459,12 @@ def best_of_n(kit: Kit, sign: int) -> Aligned:
 
 def rloo(kit: Kit, sign: int) -> Aligned:
     """Reinforcement learning (RLOO) against the same learnt reward."""
-    score = kit.reward()
+    score = kit.reward(sign)
     config = Config(
         steps=kit.budget.rl_steps, prompts=8, replies=8, max_new_tokens=28, beta=0.05, lr=3e-4, seed=kit.seed
     )
     questions = [s.text for s in W.situations("train", 64, 7 + kit.seed, value=kit.value)]
-    made = train(kit.lm, questions, lambda q, r: sign * score(q, r), config).policy
+    made = train(kit.lm, questions, score, config).policy
     return Aligned(made, held=bytes_of(kit.lm))
 
 

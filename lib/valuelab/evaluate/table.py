@@ -358,7 +358,7 @@ def row_of(cells: Cells, method: str) -> dict[str, Any]:
         "facts": {"before": kept.before, "after": kept.after, "kept": bool(kept.kept), **kept.change.as_dict()},
         "leakage": side_effect_size(E, se, meant),
         "off_target_ratio": ratio if np.isfinite(ratio) else None,
-        "circle": circle_correlation(E) if len(E) == len(VALUES) else None,
+        "circle": circle_correlation(E) if cells.values == list(VALUES) else None,
         "kept_under": {d: kept_under(cells, method, d) for d in cells.cells[cells.values[0]][PLAIN]["doses"]},
         "harmonic": metrics.harmonic_summary(list(parts.values())),
         "harmonic_parts": parts,
@@ -492,7 +492,10 @@ def write_table(folder: Path, cells: Cells, record: dict[str, Any], store: bool)
     for path in paths:
         write_whole(path.with_suffix(".json"), text)
         write_whole(path.with_suffix(".csv"), as_csv(rows))
-        plot(rows).savefig(path.with_suffix(".png"), dpi=90, metadata={"Software": None})
+        try:
+            plot(rows).savefig(path.with_suffix(".png"), dpi=90, metadata={"Software": None})
+        except OSError as error:
+            raise ReportError(f"Cannot write {path}.png ({error.strerror or error}); free some space.") from error
     return [p.with_suffix(s) for p in paths for s in (".json", ".csv", ".png")]
 
 
