@@ -81,7 +81,7 @@ def test_a_run_is_left_between_two_steps_and_loses_none_that_was_saved(tiny, tmp
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_the_palettes_weights_favour_the_value_the_base_seldom_serves():
+def test_the_palettes_weights_lift_both_values_half_way_to_their_references():
     g = torch.Generator().manual_seed(0)
     often, seldom = torch.rand(2, 8, 16, generator=g) < torch.tensor([0.6, 0.15])[:, None, None]
     base = X.SCALE * torch.stack([often, seldom]).float()

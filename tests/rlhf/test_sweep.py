@@ -80,7 +80,8 @@ def test_a_sweep_that_is_made_writes_its_tables_and_says_what_made_them(folder, 
     assert [(r["arm"], r["step"]) for r in X.stored(evaluations)] == [("one", 0), ("map", 0)]
     assert [(r["arm"], r["step"]) for r in X.stored(by_step)] == [("one", 0), ("one", 1), ("map", 0), ("map", 1)]
     said = json.loads(record.read_text())
-    assert said["fingerprint"] == lm.fingerprint and said["seeds"] == [0] and said["commits"] == [S.commit()]
+    assert said["fingerprint"] == lm.fingerprint and said["seeds"] == [0]
+    assert said["commits"] == [S.commit() or "no repository"]
     assert said["arms"]["map-b0.05-s0"]["config"]["lr"] == 1e-2 and min(said["map"]["weights"]) >= 0
     assert not list(out.glob("*/checkpoint-*"))
 
