@@ -51,7 +51,7 @@ CONCEPTS = {
     "mood": (
         ("{a} was very {w} about the {t}.", "{a} felt {w}.", "{b} saw that {a} was {w}."),
         ("happy", "sad"),
-        ("{a} looked at the {t} and started to", "Then {b} saw {a}. {a} began to"),
+        ("{a} looked at the {t} and started to", "Then {b} saw {a} with the {t}. {a} began to"),
         (" smile.", " cry."),
     ),
 }  # fmt: skip
