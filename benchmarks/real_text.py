@@ -192,6 +192,8 @@ def moral(read, blank, folder: Path, seed: int) -> dict:
             scores = axis(X).numpy()
             head = probes.mean_difference(good, bad)
             out["mean difference in place of the component"] = against_people(head(X))
+            new = [i for i, v in enumerate(verb) if v not in dos + donts]
+            out["encoder, verbs that no do or don't holds"] = against_people(axis(X)[new], [actions[i] for i in new], judged[new])  # noqa: E501
             other = probes.ask_about(embed, list(regional))
             out["encoder, regional study"] = against_people(axis(other), list(regional), list(regional.values()))
             bare = [probes.ask_about(embed, x, ("{}",)) for x in (dos, donts, actions)]
