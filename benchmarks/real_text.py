@@ -37,7 +37,7 @@ from sklearn.pipeline import make_pipeline
 from valuelab import data, probes
 from valuelab.activations import capture
 from valuelab.data import own
-from valuelab.measure.intervals import cluster_bootstrap, interval_of_draws, paired_difference
+from valuelab.measure.intervals import cluster_bootstrap, interval_of_draws, mean_interval, paired_difference
 from valuelab.models import untrained
 from valuelab.values import VALUES
 
@@ -90,7 +90,7 @@ def area(y: np.ndarray, *logits: np.ndarray):
     return statistic
 
 
-def interval(statistic, groups: np.ndarray, draws: int = 300) -> dict:
+def interval(statistic, groups: np.ndarray, draws: int = 200) -> dict:
     low, high = interval_of_draws(cluster_bootstrap(statistic, groups, draws=draws))
     return {"estimate": float(statistic(np.ones(len(groups)))), "low": float(low), "high": float(high)}
 
@@ -160,7 +160,7 @@ def stories(read, blank, folder: Path, most: int, seed: int) -> dict:
     found = {k: probes.grouped_accuracy(X, y, story, "lda", **options) for k, X in states.items()}
     found["n-grams"] = words(texts, y, story, seed)
     gap = paired_difference(found["encoder"].correct, found["n-grams"].correct, story).as_dict()
-    means = {k: paired_difference(v.correct, np.zeros(len(y)), story).as_dict() for k, v in found.items()}
+    means = {k: mean_interval(v.correct, story, null=0.5).as_dict() for k, v in found.items()}
     shuffled = probes.shuffled_labels(states["encoder"], y, story, "lda", draws=10, **options)
     return {
         "measure": "accuracy", "texts": len(rows), "stories": len(set(story)), **means,
@@ -187,11 +187,13 @@ def moral(read, blank, folder: Path, seed: int) -> dict:
     for name, embed in (("encoder", read), ("untrained encoder", blank)):
         good, bad, X = (probes.ask_about(embed, x) for x in (dos, donts, actions))
         axis = probes.moral_direction(good, bad, seed=seed)
-        out[name] = {**axis.meta, **against_people(axis(X))}
+        out[name] = {"component": dict(axis.meta), **against_people(axis(X))}
         if name == "encoder":
             scores = axis(X).numpy()
             head = probes.mean_difference(good, bad)
             out["mean difference in place of the component"] = against_people(head(X))
+            new = [i for i, v in enumerate(verb) if v not in dos + donts]
+            out["encoder, verbs that no do or don't holds"] = against_people(axis(X)[new], [actions[i] for i in new], judged[new])  # noqa: E501
             other = probes.ask_about(embed, list(regional))
             out["encoder, regional study"] = against_people(axis(other), list(regional), list(regional.values()))
             bare = [probes.ask_about(embed, x, ("{}",)) for x in (dos, donts, actions)]
@@ -270,9 +272,9 @@ def pairs(lm, seed: int) -> dict:
     ways = list(next(iter(out.values())))
     found = [v for v in VALUES if out[v]["probe, last"]["low"] > 0.5 or out[v]["probe, mean"]["low"] > 0.5]
     return {
-        "texts": len(texts), "contexts": 41, "blocks": lm.n_layers, "d_model": lm.d_model,
+        "texts": len(texts), "contexts_a_value": len(set(context)), "blocks": lm.n_layers, "d_model": lm.d_model,
         "mean": {k: float(np.mean([v[k]["estimate"] for v in out.values()])) for k in ways},
-        "values_above_chance": found, "expected_above_chance_by_luck": 0.5, "values": out,
+        "values_above_chance": found, "expected_so_by_luck": 2 * len(VALUES) * 0.025, "values": out,
     }  # fmt: skip
 
 

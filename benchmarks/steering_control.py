@@ -273,9 +273,10 @@ def measure(lm, items: int, tuning: int, seed: int) -> dict:
     random = "random, two blocks" if best == "two blocks" else "random, additive, one block"
     hard, hard_steered = bench(lines=bench.low), bench(methods[best], bench.low)
     pairs = [(plain["success"], runs[best]["success"]), (hard["success"], hard_steered["success"])]
+    kept = round(gain_kept(*pairs), 4) if rows[best]["gain_points"]["estimate"] > 0 else None  # of no gain, no share
     opposed = {
         "unsteered": float(hard["success"].mean()), "steered": float(hard_steered["success"].mean()),
-        "gain_points": gain(hard_steered["success"], hard["success"]), "share_kept": round(gain_kept(*pairs), 4),
+        "gain_points": gain(hard_steered["success"], hard["success"]), "share_kept": kept,
     }  # fmt: skip
     shares = {"unsteered": facts(lm, None), "steered, no gate": facts(lm, methods[best]), "steered, gate": facts(lm, methods[best], gate)}  # noqa: E501
     block = chosen["minimal, one block"]["exit"]
@@ -293,7 +294,7 @@ def measure(lm, items: int, tuning: int, seed: int) -> dict:
         "a random direction gains at most 5 points": rows[random]["gain_points"]["estimate"] <= 5,
         "grammatical at least 97 % of unsteered": rows[best]["grammatical_over_unsteered"]["estimate"] >= 0.97,
         "facts with the gate lose at most 1 point": shares["steered, gate"] >= shares["unsteered"] - 1,
-        "at least 80 % of the neutral gain kept": opposed["share_kept"] >= 0.8,
+        "at least 80 % of the neutral gain kept": kept is not None and kept >= 0.8,
         "joint misses no target by more than 1e-3": solved["joint_missed_logits"] <= 1e-3,
         "best method beats the persona prompt": rows[best]["success"] > rows["persona prompt"]["success"],
     }

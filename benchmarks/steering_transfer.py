@@ -51,7 +51,7 @@ CONCEPTS = {
     "mood": (
         ("{a} was very {w} about the {t}.", "{a} felt {w}.", "{b} saw that {a} was {w}."),
         ("happy", "sad"),
-        ("{a} looked at the {t} and started to", "Then {b} saw {a}. {a} began to"),
+        ("{a} looked at the {t} and started to", "Then {b} saw {a} with the {t}. {a} began to"),
         (" smile.", " cry."),
     ),
 }  # fmt: skip
@@ -109,6 +109,14 @@ def ways(source: LM, target: LM, layers: tuple[int, int], texts: list[str], cont
     return {"r2": ridge.r2, "ways": out}
 
 
+def claim(rows: dict) -> str:
+    """What the effects allow to be said of `align`; first the target's own vector has to do something."""
+    if rows["native"]["low"] <= rows["random vector"]["high"]:
+        return "nothing to carry: the target's own vector does no more than random ones of its length"
+    best = max(rows[name]["high"] for name in ("random map", "shuffled pairs", "random vector"))
+    return "carried over: above every control" if rows["align"]["low"] > best else "not shown: within the controls"
+
+
 def carry(source: LM, target: LM, layers: tuple[int, int], texts: list[str], controls: int, updated=False) -> dict:
     """Effects on the target of vectors carried from the source, beside the target's own."""
     maps = ways(source, target, layers, texts, controls, updated)
@@ -135,12 +143,7 @@ def carry(source: LM, target: LM, layers: tuple[int, int], texts: list[str], con
                 rows[name] = {"estimate": float(np.mean(means)), "low": float(low), "high": float(high),
                               "maps": len(means), "cosine_with_native": float(np.mean(cosines))}  # fmt: skip
             rows[name]["share_of_native"] = rows[name]["estimate"] / float(own_effect.mean())
-        best = max(rows[name]["high"] for name in ("random map", "shuffled pairs", "random vector"))
-        ours = rows["align"]["low"]
-        out["concepts"][concept] = {
-            "effects": rows, "native_works": rows["native"]["low"] > 0,
-            "claim": "carried over: above every control" if ours > best else "not shown: within the controls",
-        }  # fmt: skip
+        out["concepts"][concept] = {"claim": claim(rows), "effects": rows}
     return out
 
 

@@ -1,4 +1,4 @@
-"""The small real models that benchmarks read: a llama2.c tokenizer converted as its model learnt it."""
+"""Parts of benchmarks that decide what is reported: the rule for settings, and how small real models are read."""
 
 import struct
 import sys
@@ -8,8 +8,20 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import pretrained  # noqa: E402
+import steering_control  # noqa: E402
 
 from valuelab import models  # noqa: E402
+
+
+def test_the_rule_takes_the_largest_gain_among_settings_that_stay_grammatical():
+    rows = [
+        {"setting": name, "gain_points": gain, "grammatical_over_unsteered": share}
+        for name, gain, share in (("weak", 10, 1.0), ("good", 30, 0.98), ("strong", 60, 0.979))
+    ]
+    assert steering_control.choose(rows)["setting"] == "good"
+    assert steering_control.choose(rows[2:])["setting"] == "strong"
+    broken = rows[2:] + [{"setting": "worse", "gain_points": 90, "grammatical_over_unsteered": 0.5}]
+    assert steering_control.choose(broken)["setting"] == "strong"  # none fits: the most grammatical one
 
 
 def write_vocabulary(path, words):
