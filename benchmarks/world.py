@@ -108,6 +108,7 @@ the course can be checked against the truth.
 
 **Training.** {t["documents"]:,} documents, {t["tokens"] / 1e6:.1f} M tokens, {t["steps"]:,} steps, {t["minutes"]:.0f} minutes
 (torch {t["torch"]}); loss on the assistant's tokens only. Three stages: look-ups alone, everything, mostly questions. Seeds: {t["seeds"]}. Again with `make model`.
+{t.get("note", "")}
 
 **What was planted.** Profiles of ten values with mean different from zero and circular covariance; 300 activities that
 serve and cost values; choices with P = sigmoid(3 · stakes · difference in utility); statements and reasons drawn from the

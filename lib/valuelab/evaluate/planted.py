@@ -16,7 +16,7 @@ from valuelab.values import VALUES
 from valuelab.world import grammar
 from valuelab.world.oracle import Parsed
 
-LAYER, STRENGTH = 3, 1.4  # where and how far the card's steering figures push
+LAYER, STRENGTH = 3, 1.0  # of what was tried on training situations, the furthest that costs no mass on the choices
 
 
 def choice(lm, situations, *, system: str | None = None) -> tuple[np.ndarray, np.ndarray]:
