@@ -56,7 +56,7 @@ for ok, line in diagnosis():
 #
 # ## Ask the model
 #
-# The model has about a million parameters and knows about a thousand words. It was trained on the talk of invented people,
+# The model has about a million parameters and knows about a thousand words and phrases. It was trained on the talk of invented people,
 # each of whom has a **profile**: ten numbers, one for each value. Ask it something.
 
 # %%
@@ -132,7 +132,8 @@ show(fig, f"Each point is one question the model never saw. Correlation of plant
 # %% [markdown] minutes=4
 # ## Steer it
 #
-# Inside the model, each word becomes a vector of 128 numbers that is passed from block to block: the **residual stream**.
+# Inside the model, each **token** (a word, or an activity such as "lock the gate" as one piece) becomes a vector of 128 numbers
+# that is passed from block to block: the **residual stream**.
 # If a value has a direction in that space, adding a little of the direction should make the model speak for the value.
 #
 # We read the direction from **contrast pairs**: the same question, asked of a speaker who holds the value high and of one who
@@ -250,7 +251,7 @@ show(
 # if the condition is true here, on your machine.
 
 # %%
-claim("measured choices follow the planted ones, correlation above 0.4", fit > 0.4)
+claim("measured choices follow the planted ones, correlation above 0.5", fit > 0.5)
 claim("on average, a value's own direction moves its choice by more than 10 points above a random one", (own - control).mean() > 10)
 claim("the random direction moves the choice by less than a third as much on average", abs(control.mean()) < own.mean() / 3)
 
@@ -292,7 +293,7 @@ quiz(
 # %% [markdown] minutes=2
 # ## Limits
 #
-# This model knows a thousand words and a world we invented. Everything above shows that **the method recovers what was
+# This model knows a thousand words and phrases of a world we invented. Everything above shows that **the method recovers what was
 # planted**. It says nothing about the values of large language models, and nothing about people. From lesson 01 on, the same
 # functions take any Hugging Face model: `VALUELAB_MODEL=<hub id or folder>` in front of `make lab`.
 #
