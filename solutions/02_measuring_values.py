@@ -774,7 +774,7 @@ claim("every one of the five ways recovers the planted profile better than chanc
 claim("the circle planted in the speakers is found in the model's personas", test_model.p < 0.01)
 claim("the twin without a circle is silent", rates["twin without circle"] <= 0.15 and rates["circle planted"] > 0.9)
 claim("where the planted speaker answers, the budget recovers the utilities", r_method > 0.95)
-claim("the model's utilities follow the planted ones: 95 % interval of the correlation above .25", r_low > 0.25)
+claim("the model's utilities are related to the planted ones: 95 % interval of the correlation above zero", r_low > 0)
 claim("they predict comparisons the fit never saw", accuracy["the model"][1].low > 0.5)
 claim("held-out accuracy of arbitrary choices is at chance", accuracy["arbitrary choices"][1].covers(0.5))
 claim("the battle bootstrap is too narrow by a quarter or more", by_battle.se.mean() < 0.75 * by_dilemma.se.mean())

@@ -206,19 +206,20 @@ others = [praise(v, 25) for v in ("stimulation", "achievement", "benevolence", "
 topic_texts = own + [t for group, _ in others for t in group]
 topic_about = np.array(own_about + [a for _, group in others for a in group])
 topic_y = np.arange(len(topic_texts)) < len(own)
-topic_X = read(topic_texts, [best])[best]
-fooled = probes.fit(topic_X, torch.as_tensor(topic_y), method="lda")
-caught = {
-    "topic probe, on its own kind of text": held_out(topic_X, topic_y, topic_about),
-    "topic probe, who puts safety first?": float(((fooled(states[best]).numpy() > 0) == y).mean()),
-    "probe from controlled pairs": nested.accuracy.estimate,
-}
-fig, ax = plots.figure(figsize=(7, 2.4))
-for k, value in enumerate(caught.values()):
-    ax.plot(value, -k, color=plots.COLORS[k], marker=plots.MARKERS[k], ms=11)
-ax.axvline(0.5, ls="--", color=plots.GREY)
-ax.set(yticks=[-k for k in range(3)], yticklabels=list(caught), ylim=(-2.6, 0.6), xlim=(0.3, 1.03), xlabel="accuracy")
-show(fig, f"The topic probe scores {list(caught.values())[0]:.2f} where it was bred, and {list(caught.values())[1]:.2f} on the question it was meant for. The probe from controlled pairs answers that with {nested.accuracy.estimate:.2f} on unseen contexts.")
+blocks = range(lm.n_layers)
+topic_states = read(topic_texts, blocks)
+topic_probes = [probes.fit(topic_states[b], torch.as_tensor(topic_y), method="lda") for b in blocks]
+on_its_own = np.array([held_out(topic_states[b], topic_y, topic_about) for b in blocks])
+on_the_question = np.array([((topic_probes[b](states[b]).numpy() > 0) == y).mean() for b in blocks])
+caught = int((on_its_own - on_the_question).argmax())
+fig = plots.curves(blocks, {"on its own kind of text": on_its_own, "who puts safety first?": on_the_question}, xlabel="block", ylabel="accuracy of the topic probe")
+fig.axes[0].axhline(0.5, ls="--", color=plots.GREY)
+fig.axes[0].set(ylim=(0.3, 1.03), xticks=blocks)
+show(fig, f"Read after block {caught}, the topic probe scores {on_its_own[caught]:.2f} where it was bred and {on_the_question[caught]:.2f} on the question it was meant for; after block {blocks[-1]}, {on_its_own[-1]:.2f} and {on_the_question[-1]:.2f}. The probe from controlled pairs answers the question with {nested.accuracy.estimate:.2f} on unseen contexts.")
+
+# %% [markdown] minutes=1
+# Its own test cannot tell the two cases apart: where the states hold the stance, a topic probe may hit on it; where they hold only
+# the topic, it is blind to the question and scores as well. Only controlled pairs tell.
 
 # %% [markdown] minutes=4
 # ## 5 · Token by token
@@ -537,8 +538,8 @@ display(Markdown(f"```\n{report}\n```"))
 claim("the layer chosen inside the folds is never the first block", 0 not in nested.chosen)
 claim("a split by sentence finds labels that mean nothing; a split by context does not",
       np.mean(leaks["split by sentence"]) > 0.6 and abs(np.mean(leaks["split by context"]) - 0.5) < 0.12)
-claim("the topic probe loses at least 15 points on the question it was meant for",
-      caught["topic probe, on its own kind of text"] - caught["topic probe, who puts safety first?"] > 0.15)
+claim("at some block the topic probe scores above .9 on its own kind of text and is near chance on the question it was meant for",
+      on_its_own[caught] > 0.9 and abs(on_the_question[caught] - 0.5) < 0.1)
 claim("the probe is more than 10 points above the best of words, length, mean embedding and untrained model",
       report.claims and report.margin.estimate > 0.10)
 claim("with shuffled labels the mean accuracy is within 5 points of chance", abs(null.mean() - 0.5) < 0.05)

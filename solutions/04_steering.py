@@ -393,7 +393,7 @@ def facts(plan=None, line=None, **options):
     return said, np.mean([W.fact_is_right(x, a) for x, (_, a) in zip(said, table, strict=True)])
 
 
-hard_push = add({LAYER: directions["power"]}, 2 * STRENGTH)
+hard_push = add({LAYER: directions["power"]}, 4 * STRENGTH)
 answered = {"unsteered": facts(), "no gate": facts(hard_push), "gate": facts(hard_push, gate=Gate(topic, 0.5))}
 said, right = ({k: x[i] for k, x in answered.items()} for i in (0, 1))
 fig, panels = plots.figure(1, 2, figsize=(8.8, 3.2))
@@ -404,7 +404,7 @@ panels[0].set(xlabel="gate probe, logits", ylabel="prompts")
 panels[0].legend()
 panels[1].bar(list(right), list(right.values()), color=plots.COLORS[:3])
 panels[1].set(ylabel="facts answered to the letter", ylim=(0, 1))
-show(fig, f"The gate opens for {passed['choices']:.0%} of the questions that ask for a choice and for {passed['facts']:.0%} of the facts. Facts right: {right['unsteered']:.0%} unsteered, {right['no gate']:.0%} pushed hard without a gate, {right['gate']:.0%} with it.")
+show(fig, f"The gate opens for {passed['choices']:.0%} of the questions that ask for a choice and for {passed['facts']:.0%} of the facts. Facts right: {right['unsteered']:.0%} unsteered, {right['no gate']:.0%} pushed four times as far as this lesson does, without a gate, {right['gate']:.0%} with it.")
 
 # %% [markdown] minutes=4
 # ## 6 · Side effects
@@ -529,17 +529,17 @@ def speak(plans=None, lines=None, rows=True):
     return np.array(won).reshape(10, N), np.mean([p.grammatical for p in parsed])
 
 
-doses = np.array([0, 0.5, 1, 3])
+doses = np.array([0, 0.5, 1, 5])
 dosed = [speak(added(directions, float(s * STRENGTH)) if s else None) for s in doses]
 fig = plots.curves(doses * STRENGTH, {"success": [w.mean() for w, _ in dosed], "grammatical": [g for _, g in dosed]}, xlabel="strength", ylabel="share of replies")
 fig.axes[0].axvline(STRENGTH, color=plots.GREY, linestyle="--", linewidth=1)
-show(fig, f"Success rises from {dosed[0][0].mean():.2f} to {dosed[2][0].mean():.2f} at the strength used here (dashed), while {dosed[2][1]:.0%} of the replies stay grammatical; at three times that strength {dosed[3][1]:.0%} do.")
+show(fig, f"Success rises from {dosed[0][0].mean():.2f} to {dosed[2][0].mean():.2f} at the strength used here (dashed), while {dosed[2][1]:.0%} of the replies stay grammatical; at five times that strength {dosed[3][1]:.0%} do.")
 
 # %% [markdown] minutes=3
 # The table compares the methods on the same questions. *Minimal*: level 0.95 of the value's ruler. *Gated*: the additive push,
 # where the gate opens. *Joint*: the value at least 0.95 and its opposite at most 0.05, two demands that agree. *Joint, against
 # its neighbours*: the value at least 0.95 while both neighbours on the circle stay at most at one half, demands that pull against
-# each other. **Predict first:** which of the two joint plans keeps its grammar?
+# each other. **Predict first:** which of the two joint plans moves choices the wrong way?
 
 # %%
 def beside(value, steps, level):
@@ -563,9 +563,9 @@ fact_share = {
 }  # fmt: skip
 fact_share |= {name: facts(plan["power"])[1] for name, plan in plans.items()}
 lines = ["| method | choice for the value | success | grammatical | moved the wrong way | facts |", "|---|---|---|---|---|---|"]
+wrong_way = {name: anti_steerable_share(neutral.ravel(), p.ravel(), 0.02) for name, p in probability.items()}
 for name, (won, grammatical) in spoken.items():
-    wrong = anti_steerable_share(neutral.ravel(), probability[name].ravel(), 0.02)
-    lines.append(f"| {name} | {probability[name].mean():.2f} | {won.mean():.2f} | {grammatical:.0%} | {wrong:.0%} | {fact_share[name]:.0%} |")
+    lines.append(f"| {name} | {probability[name].mean():.2f} | {won.mean():.2f} | {grammatical:.0%} | {wrong_way[name]:.0%} | {fact_share[name]:.0%} |")
 display(Markdown("\n".join(lines)))
 
 # %% [markdown] minutes=4
@@ -573,7 +573,7 @@ display(Markdown("\n".join(lines)))
 # prompting beats steering (AxBench, arXiv 2501.17148). What it cannot do is what sections 5 to 7 measured: be opened by a gate,
 # be set by a dial, or hold against a prompt that demands the opposite. **Minimal** is minimal: it keeps the language whole and
 # moves less. And no solver saves a plan whose demands contradict each other: the joint plan against the neighbours meets its
-# targets and ruins the text.
+# targets and pays for it elsewhere, in choices that move the wrong way and in sentences.
 #
 # ## A control that must fail
 #
@@ -601,8 +601,8 @@ claim("the gate opens for more than nine of ten questions of choice and for fewe
 claim("leakage follows the circle better than 95 of 100 random orders of the names", circle > np.quantile(shuffles, 0.95))
 claim("leakage of random directions follows the circle less", random_circle < circle - 0.2)
 claim("the persona prompt moves choices further than any push tried here", wanted.mean() > max(p.mean() for name, p in probability.items() if name != "persona prompt"))
-claim("at three times the strength fewer replies stay grammatical", dosed[3][1] < dosed[2][1] - 0.2)
-claim("contradictory demands cost more grammar than demands that agree", spoken["joint, against its neighbours"][1] < spoken["joint"][1] - 0.1)
+claim("at five times the strength fewer replies stay grammatical", dosed[3][1] < dosed[2][1] - 0.2)
+claim("contradictory demands move more choices the wrong way than demands that agree", wrong_way["joint, against its neighbours"] > wrong_way["joint"] + 0.05)
 claim("under opposing personas more than half of the neutral gain is kept", share > 0.5)
 
 # %% [markdown] minutes=1

@@ -43,8 +43,8 @@ SCALE = 2.0  # logits a mention is worth, for the transform: the sharpness of th
 STORED = Path(__file__).with_name("rlhf_sweep.csv")  # evaluations, every EVERY steps
 STEPS = Path(__file__).with_name("rlhf_steps.csv")  # training steps, every one
 TOKENS = 28
-BASE = Config(prompts=8, replies=8, max_new_tokens=TOKENS, lr=3e-4, steps=20, beta=0.02)
-EVERY = 5
+BASE = Config(prompts=8, replies=8, max_new_tokens=TOKENS, lr=2e-4, steps=20, beta=0.02)
+EVERY = 2
 # Entropy: three updates a batch, for on the first one π = π_old and there is no change to penalise. All
 # four arms have KL-Cov's loss, which has no clip (Clip-Cov's as good as none), so that only the control differs.
 UPDATES = replace(BASE, steps=10, updates=3, control="kl_cov", control_weight=0.0, share=0.1)
@@ -170,7 +170,7 @@ def sweep(seeds: int = SEEDS) -> list[Cell]:
     cells = []
     for base in (replace(BASE, seed=s) for s in range(seeds)):
         cells += [Cell(m, m, base) for m in ("one", "and", "map", "w0.5", "w0.33", "w0.67")]
-        cells += [Cell("one", "one", replace(base, beta=b, steps=15)) for b in (0.1, 0.4)]
+        cells += [Cell("one", "one", replace(base, beta=b, steps=16)) for b in (0.1, 0.4)]
         cells += [Cell(arm, "one", replace(c, seed=base.seed)) for arm, c in ENTROPY.items()]
         cells += [Cell("noise", "noise", replace(base, steps=10))]
     return cells

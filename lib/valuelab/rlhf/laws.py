@@ -48,7 +48,10 @@ def turning_point_interval(
     kl: np.ndarray, gain: np.ndarray, draws: int = 1000, level: float = 0.95, seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> tuple[float, float, float]:  # fmt: skip
-    """Turning point in KL with a bootstrap interval; whole runs are drawn again where `groups` names them."""
+    """Turning point in KL with a bootstrap interval; whole runs are drawn again where `groups` names them.
+
+    A draw that never turns counts as infinite, so a bound can be infinite: then the data do not bound it.
+    """
     rng = np.random.default_rng(seed)
     groups = np.arange(len(kl)) if groups is None else groups
     names = np.unique(groups)
@@ -56,7 +59,8 @@ def turning_point_interval(
     for _ in range(draws):
         chosen = np.concatenate([np.flatnonzero(groups == n) for n in rng.choice(names, len(names))])
         found.append(turning_point(*fit_overoptimisation(kl[chosen], gain[chosen])))
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    # no interpolation: between two infinities there is none
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
     return turning_point(*fit_overoptimisation(kl, gain)), float(low), float(high)
 
 

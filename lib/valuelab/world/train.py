@@ -81,7 +81,7 @@ def build_model(vocab_size: int, seed: int, *, width=128, layers=5, heads=4) -> 
 
 @dataclass(frozen=True)
 class Stage:
-    """One cosine of training: how many documents, the learning rate of the matrices, the weight of decisions, which texts."""
+    """One cosine of training: documents, the learning rate of the matrices, the weight of decisions, which texts."""
 
     documents: int
     lr: float
