@@ -74,16 +74,16 @@ def added(vectors, strength):
 
 
 neutral, neutral_mass = choices()
-strengths = np.array([-1, -0.5, 0, 0.5, 1]) * STRENGTH
+strengths = np.array([-3, -1, 0, 1, 3]) * STRENGTH
 own = [choices(added(directions, float(s))) for s in strengths]
-control = [choices(added(noise, float(s))) for s in strengths[[0, -1]]]
+control = [choices(added(noise, float(s))) for s in strengths]
 fig, panels = plots.figure(1, 2, figsize=(8.8, 3.6))
 for ax, k, label in ((panels[0], 0, "choice for the value"), (panels[1], 1, "probability left on the two choices")):
     ax.plot(strengths, [x[k].mean() for x in own], color=plots.COLORS[0], marker="o", label="the value's direction")
-    ax.plot(strengths[[0, 2, 4]], [control[0][k].mean(), own[2][k].mean(), control[1][k].mean()], color=plots.COLORS[1], marker="s", linestyle="--", label="random direction")
-    ax.set(xlabel="strength", ylabel=label, ylim=(0, 1))
+    ax.plot(strengths, [x[k].mean() for x in control], color=plots.COLORS[1], marker="s", linestyle="--", label="random direction")
+    ax.set(xlabel="strength", xticks=strengths, ylabel=label, ylim=(0, 1))
 panels[0].legend()
-show(fig, f"Pushing along a value's direction moves the choice for it from {own[0][0].mean():.2f} to {own[-1][0].mean():.2f}, mean of ten values; a random direction of equal length from {control[0][0].mean():.2f} to {control[1][0].mean():.2f}. Right: what the push costs.")
+show(fig, f"Pushing along a value's direction moves the choice for it from {own[1][0].mean():.2f} at strength {strengths[1]:g} to {own[3][0].mean():.2f} at {strengths[3]:g}, mean of ten values; a random direction of equal length from {control[1][0].mean():.2f} to {control[3][0].mean():.2f}. Right: what a harder push costs.")
 
 # %% [markdown] minutes=3
 # The direction works both ways, and the right panel shows the price: pushed too far, the model no longer answers the question.
@@ -501,7 +501,7 @@ gain_kept = check("4.11", gain_kept)
 
 # %%
 best = added(directions, STRENGTH)
-plain, (hard, _), (hard_steered, _) = own[-1][0], choices(lines=OPPOSED), choices(best, lines=OPPOSED)
+plain, (hard, _), (hard_steered, _) = own[3][0], choices(lines=OPPOSED), choices(best, lines=OPPOSED)
 share = gain_kept((neutral, plain), (hard, hard_steered))
 fig, ax = plots.figure(figsize=(6.4, 2.8))
 for k, pair in enumerate([(neutral, plain), (hard, hard_steered)]):

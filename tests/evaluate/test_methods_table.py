@@ -80,21 +80,6 @@ def test_the_rule_about_the_action_in_question_is_found(kit):
     assert act.base in best or act.gerund in best
 
 
-def test_low_rank_terms_start_at_the_model_and_alone_are_trained(lm):
-    adapted, entries = methods.low_rank(lm, rank=2)
-    ids, _ = models.pad(lm, models.encode(lm, ["I would rest."]), "right")
-    with torch.no_grad():
-        assert torch.equal(adapted.model(ids).logits, lm.model(ids).logits)
-    trained = [p for p in adapted.model.parameters() if p.requires_grad]
-    assert sum(p.numel() for p in trained) == entries < 0.2 * sum(p.numel() for p in lm.model.parameters())
-    data = weights.voice_replies("power", 16)
-    tuned = methods.merged(weights.train_replies(adapted, *data, weights.TuneConfig(steps=2, lr=1e-2)), lm)
-    change = weights.task_vector(weights.weights_of(tuned), weights.weights_of(lm))
-    ranks = {n: int(torch.linalg.matrix_rank(x, rtol=1e-4)) for n, x in change.items() if x.ndim == 2 and x.any()}
-    assert ranks and max(ranks.values()) <= 2
-    assert not change["model.embed_tokens.weight"].any()
-
-
 def test_a_kit_refuses_another_model_and_an_unknown_pole(lm, kit):
     with pytest.raises(ValueError, match="not the embedded model"):
         Kit(weights.clone(lm), "power")

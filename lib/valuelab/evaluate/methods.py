@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from valuelab import models, probes, weights
 from valuelab import world as W
@@ -39,7 +39,7 @@ from valuelab.values import VALUES, index
 from valuelab.weights import TuneConfig
 from valuelab.world import grammar
 
-__all__ = ["Aligned", "Budget", "Kit", "METHODS", "low_rank", "rank_rules"]
+__all__ = ["Aligned", "Budget", "Kit", "METHODS", "rank_rules"]
 
 LEVEL = 2.5  # where a persona line puts a value; voices that hold it low stand at minus that
 CEILING = 0.8  # level that joint steering lets the neighbours reach; a persona line for them stands at 0.95
@@ -496,51 +496,9 @@ def preference(kit: Kit, sign: int) -> Aligned:
 
 def lora(kit: Kit, sign: int) -> Aligned:
     """Fine-tuning on replies of those who hold the value high (low), in a few dimensions of each matrix."""
-    adapted, entries = low_rank(kit.lm, kit.budget.rank, kit.seed)
-    tuned = weights.train_replies(adapted, *kit.voice(sign), replace(kit.tuning(), lr=3e-3))
-    return Aligned(merged(tuned, kit.lm), held=4 * entries)
-
-
-class LowRank(nn.Module):
-    """W + B A with A (rank, in) random and B (out, rank) zero, so that training starts at W itself.
-
-    Source: LoRA, arXiv 2106.09685.
-    """
-
-    def __init__(self, weight: Tensor, rank: int, generator: torch.Generator):
-        super().__init__()
-        rows, columns = weight.shape
-        drawn = torch.randn(rank, columns, generator=generator) / columns**0.5
-        self.A = nn.Parameter(drawn.to(weight))
-        self.B = nn.Parameter(weight.new_zeros(rows, rank))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight + self.B @ self.A
-
-
-def low_rank(lm: LM, rank: int, seed: int = 0) -> tuple[LM, int]:
-    """A copy whose linear layers, word head apart, train a low-rank term alone; and the entries of all terms.
-
-    `weights.train_replies` and `train_dpo` then train those entries and nothing else; `merged` folds them in.
-    """
-    copy, generator = weights.clone(lm, torch.float32), torch.Generator().manual_seed(seed)
-    for p in copy.model.parameters():
-        p.requires_grad_(False)
-    entries = 0
-    for block in copy.blocks:
-        for module in [m for m in block.modules() if isinstance(m, nn.Linear)]:
-            term = LowRank(module.weight, rank, generator)
-            nn.utils.parametrize.register_parametrization(module, "weight", term)
-            entries += term.A.numel() + term.B.numel()
-    return copy, entries
-
-
-def merged(adapted: LM, base: LM) -> LM:
-    """The adapted model with its low-rank terms folded into plain weights of the base's own type."""
-    for module in adapted.model.modules():
-        if nn.utils.parametrize.is_parametrized(module, "weight"):
-            nn.utils.parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-    return LM(adapted.model.to(base.dtype), base.tokenizer, f"{base.name} + LoRA")
+    config = replace(kit.tuning(), lora_rank=kit.budget.rank, lr=10 * kit.tuning().lr)
+    tuned = weights.train_replies(kit.lm, *kit.voice(sign), config)
+    return Aligned(tuned, held=sum(p.nbytes for p in weights.Lora(kit.lm, kit.budget.rank).parameters()))
 
 
 def bytes_of(lm: LM) -> int:
