@@ -48,7 +48,7 @@ for seed, marker in zip(SEEDS, "os^Dv", strict=False):
     run = experiment.curve(sweep, "one", BETA, seed)
     axes[0].plot(run["kl"], run["proxy_a"], marker + "-", color="C0", ms=5)
     axes[1].plot(run["kl"], run["gold_a"], marker + "--", color="C1", ms=5)
-axes[0].set(title="proxy: mentions of security", xlabel="KL from the base (nats)", ylabel="mean of replies")
+axes[0].set(title="proxy: mentions of security", xlabel="KL from the base (nats)", ylabel="mean of replies", xscale="symlog")
 axes[1].set(title="gold: what was wanted", xlabel="KL from the base (nats)")
 fig.tight_layout()
 everything = experiment.curve(sweep, "one", BETA)

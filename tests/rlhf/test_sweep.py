@@ -77,7 +77,8 @@ def test_a_sweep_that_is_made_writes_its_tables_and_says_what_made_them(folder, 
     monkeypatch.setattr(S, "run_all", lambda model, todo, out, *_: [S.make(lm, c, out, n) for c, n in todo])
     monkeypatch.setattr(X, "best_of_n_rows", lambda lm: [])
     evaluations, by_step, record = S.sweep(out, model=str(folder / "model"), progress=False)
-    assert [(r["arm"], r["step"]) for r in X.stored(evaluations)] == [("one", 0), ("map", 0)]
+    looked_at = range(0, SMALL.steps + 1, X.EVERY)
+    assert [(r["arm"], r["step"]) for r in X.stored(evaluations)] == [(a, s) for a in ("one", "map") for s in looked_at]
     assert [(r["arm"], r["step"]) for r in X.stored(by_step)] == [("one", 0), ("one", 1), ("map", 0), ("map", 1)]
     said = json.loads(record.read_text())
     assert said["fingerprint"] == lm.fingerprint and said["seeds"] == [0]
