@@ -101,11 +101,16 @@ def errors(page) -> list[str]:
         f'{NOTEBOOK} .jp-OutputArea-output[data-mime-type="application/vnd.jupyter.{kind}"]'
         for kind in ("error", "stderr")
     )
-    return [e.get_attribute("textContent")[:400] for e in all_of(page, css)]
+    return page.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map(x => x.textContent.slice(0, 400))", css
+    )
 
 
 def figures(page) -> list[str]:
-    return [e.get_attribute("src") for e in all_of(page, f"{NOTEBOOK} .jp-OutputArea-output img")]
+    """Sources of all images; read in one step, for JupyterLab may replace one at any moment."""
+    return page.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map(x => x.src)", f"{NOTEBOOK} .jp-OutputArea-output img"
+    )
 
 
 def code_cell(page, holds: str):
