@@ -69,8 +69,8 @@ TRACKS = {
              "the last value miss its target?",
              spare="exercise 4.1"),
         Slot("07", 70, ("7.1", "7.3", "7.4"),
-             "Equal β is no fair comparison: ask what multiplying a reward by ten does. Have the table of "
-             "section 6 predicted row by row before it is run.",
+             "Equal β is no fair comparison: ask what multiplying a reward by ten does. Have the honest table of "
+             "section 7 predicted row by row before it is run.",
              spare="exercise 7.3"),
         Slot("10", 50, ("10.1", "10.2"),
              "A measured effect has an interval, a price and a judge. Have the random push predicted before the "
