@@ -107,7 +107,8 @@ scratch on a generated small English in which every speaker's ten values are kno
 the course can be checked against the truth.
 
 **Training.** {t["documents"]:,} documents, {t["tokens"] / 1e6:.1f} M tokens, {t["steps"]:,} steps, {t["minutes"]:.0f} minutes
-(torch {t["torch"]}); loss on the assistant's tokens only. Three stages: look-ups alone, everything, mostly questions. Seeds: {t["seeds"]}. Again with `make model`.
+(torch {t["torch"]}); loss on the assistant's tokens only. Five stages: look-ups alone, everything, mostly questions, then twice questions beside open choices, whose answer is
+a share of speakers known from what was planted. Seeds: {t["seeds"]}. Again with `make model`.
 {t.get("note", "")}
 
 **What was planted.** Profiles of ten values with mean different from zero and circular covariance; 300 activities that

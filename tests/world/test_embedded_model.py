@@ -46,6 +46,12 @@ def test_persona_lines_move_every_value_in_both_planted_directions(lm):
     assert shifts["correlation"] >= 0.9
 
 
+def test_its_choices_follow_the_planted_ones_and_its_facts_are_right(lm):
+    assert planted.choice_calibration(lm, n=150, split="held_out") >= 0.9
+    assert planted.choice_calibration(lm, n=150, split="train") >= 0.9
+    assert planted.facts_right(lm, n=100) >= 0.9
+
+
 def test_a_mean_difference_steers_the_choice_and_a_random_direction_does_not(lm):
     runs = [planted.steering_gain(lm, planted.LAYER, planted.STRENGTH, n=60, seed=seed) for seed in (0, 1, 2)]
     gain = {k: np.mean([r[k] for r in runs], axis=0) for k in runs[0]}

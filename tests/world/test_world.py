@@ -4,10 +4,11 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from valuelab import world as W
 from valuelab.values import ANGLES, VALUES
-from valuelab.world import corpus, grammar, speakers
+from valuelab.world import corpus, grammar, speakers, train
 from valuelab.world.tokenizer import UNKNOWN, build_tokenizer
 
 
@@ -104,6 +105,58 @@ def test_the_confounded_twin_ties_a_place_to_the_value_and_the_world_does_not():
     assert tied > 0.85 and untied == 0
     tied, untied = shares("world")
     assert abs(tied - untied) < 0.02
+
+
+@pytest.mark.parametrize("twin", ["world", "no_values", "slot_biased", "no_circle"])
+def test_open_choices_carry_the_share_of_speakers_who_choose_so_and_only_training_pairs(twin):
+    """Against draws: choices of 4 000 speakers each, moved by the persona line where there is one."""
+    switches = W.TWINS[twin]
+    for asked in corpus.open_choices(40, 11, switches):
+        (a, b), system = asked.options, [t.text for t in asked.turns if t.role == "system"]
+        assert corpus.in_training(a, b) and asked.turns[-1].role == "user"
+        assert {a.base, a.gerund} & set(re.findall(f"{a.base}|{a.gerund}", asked.turns[-1].text))
+        persona = None
+        if system and system[0] not in grammar.NEUTRAL_PERSONA:
+            lines = [(v, s) for v in VALUES for s in (1, -1) if system[0] in persona_lines(v, s)]
+            assert len(lines) == 1
+            persona = lines[0]
+        stakes = next(f for text, f in reversed(grammar.STAKES.items()) if asked.turns[-1].text.endswith(text))
+        s = W.Situation(a, b, "", stakes, "", "")
+        drawn = W.choice_probability(s, persona=persona, switches=switches)
+        assert asked.share == pytest.approx(drawn, abs=0.04)  # five standard errors of 4 000 draws
+
+
+def persona_lines(value, sign):
+    things = {"value": grammar.NOUNS[value], "activity": [a for a in W.ACTIVITIES if a.value == value]}
+    return {
+        grammar.capital(grammar.fill(p.text, thing)) + "."
+        for p in grammar.PERSONA if p.sign == sign for thing in things[p.kind]
+    }  # fmt: skip
+
+
+def test_training_runs_its_stages_saves_between_them_and_goes_on(tmp_path):
+    stages = (train.Stage(12, 0.01, kinds="look-ups"), train.Stage(12, 0.01, 4.0, open_choices=5, open_weight=2.0))
+    tiny = {"stages": stages, "width": 16, "layers": 1, "heads": 2, "quiet": True}
+    figures = train.train(tmp_path / "whole", **tiny)
+    assert len(figures["stages"]) == 2 and figures["documents"] == 24
+    again = train.train(tmp_path / "again", start=tmp_path / "whole" / "stage-0", **tiny)
+    assert [s["documents"] for s in again["stages"]] == [12, 12] and again["tokens"] == figures["tokens"]
+    assert (tmp_path / "again" / "model.safetensors").exists()
+
+
+def test_open_loss_is_least_at_the_planted_shares_and_leaves_other_tokens_alone():
+    model = train.build_model(50, 0, width=16, layers=1, heads=2)
+    ids, place = torch.arange(10, 34).reshape(4, 6), torch.tensor([5, 5, 3, 2])
+    options = torch.tensor([[7, 8], [9, 10], [11, 12], [7, 12]])
+    logits = model(ids).logits[torch.arange(4), place]
+    gap = logits.gather(1, options[:, :1])[:, 0] - logits.gather(1, options[:, 1:])[:, 0]
+    share = torch.sigmoid(gap.detach())
+    train.open_loss(model, ids, place, options, share).backward()
+    assert max(float(p.grad.abs().max()) for p in model.parameters() if p.grad is not None) < 1e-6
+    model.zero_grad()
+    train.open_loss(model, ids, place, options, share * 0.5).backward()
+    moved = model.lm_head.weight.grad.abs().sum(1) > 0
+    assert set(moved.nonzero().flatten().tolist()) == set(options.flatten().tolist())
 
 
 def test_held_out_situations_never_meet_training():

@@ -16,7 +16,7 @@ from valuelab.values import VALUES
 from valuelab.world import grammar
 from valuelab.world.oracle import Parsed
 
-LAYER, STRENGTH = 3, 1.0  # of what was tried on training situations, the furthest that costs no mass on the choices
+LAYER, STRENGTH = 3, 0.8  # of what was tried, the furthest that costs neither mass on the choices nor grammar
 
 
 def choice(lm, situations, *, system: str | None = None) -> tuple[np.ndarray, np.ndarray]:

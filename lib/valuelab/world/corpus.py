@@ -15,6 +15,7 @@ from .speakers import (
     STATEMENT_SHARPNESS,
     condition,
     draw_profiles,
+    population_choice,
 )
 
 
@@ -307,6 +308,37 @@ def _monologue(profile, rng, switches) -> Document:
 KINDS = {_chat: 0.62, _story: 0.08, _gossip: 0.04, _side: 0.13, _monologue: 0.13}
 LOOKUPS = {_lookup: 1.0}
 QUESTIONS = {_questions: 0.6, _chat: 0.16, _story: 0.05, _gossip: 0.03, _side: 0.1, _monologue: 0.06}
+
+
+@dataclass(frozen=True)
+class OpenChoice:
+    """A question to a speaker of whom nothing is known but perhaps a persona line, answered up to the choice.
+
+    Attributes:
+        turns: system line, if any, and question.
+        opening: how the answer begins ("I would").
+        options: the two activities, in the order of the question.
+        share: of all speakers it could be, those who choose the first.
+    """
+
+    turns: tuple[Turn, ...]
+    opening: str
+    options: tuple[g.Activity, g.Activity]
+    share: float
+
+
+def open_choices(n: int, seed, switches: Switches = TWINS["world"]):
+    """Yield `n` open choices, the same for the same seed; pairs and frames are those of the training questions."""
+    rng = np.random.default_rng(seed)
+    for _ in range(n):
+        turns, _, persona = _system(np.zeros(10), rng, switches)
+        a, b = _two(rng)
+        context = _pick(rng, g.CONTEXTS) if rng.random() < 0.3 else None
+        text, stakes = question(a, b, rng, context=context)
+        gap = g.WEIGHTS[a.id] - g.WEIGHTS[b.id] if switches.values else np.zeros(10)
+        share = population_choice(gap, stakes, **persona, slot_bias=switches.slot_bias, circle=switches.circle)
+        opening = _pick(rng, g.CHOICE).text.removesuffix(" {b}")
+        yield OpenChoice((*turns, Turn("user", text)), opening, (a, b), share)
 
 
 def write(n: int, seed: int, switches: Switches = TWINS["world"], kinds: dict = KINDS):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
 import numpy as np
 
 from valuelab.values import ANGLES, VALUES
@@ -43,3 +46,33 @@ def utilities(profile: np.ndarray) -> np.ndarray:
 def choice_probability(gap: np.ndarray | float, stakes: float = 1.0) -> np.ndarray | float:
     """P(first over second) for a gap u(first) - u(second)."""
     return 1 / (1 + np.exp(-CHOICE_SHARPNESS * stakes * np.asarray(gap)))
+
+
+_NODES = np.linspace(-6, 6, 121)
+_MASS = np.exp(-(_NODES**2) / 2) / np.exp(-(_NODES**2) / 2).sum()
+
+
+@lru_cache
+def _population(persona: str | None, sign: int, circle: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (10,) and covariance (10, 10) of the profiles of which only the persona line is known."""
+    mean, cov = MEAN, covariance(circle)
+    if persona is not None:
+        mean = condition(mean, persona, sign * PERSONA_LEVEL, circle=circle)
+        v = VALUES.index(persona)
+        moved = np.eye(10) - np.outer(cov[v] / cov[v, v], np.eye(10)[v])
+        cov = moved @ cov @ moved.T
+    return mean, cov
+
+
+def population_choice(weights, stakes=1.0, *, persona=None, sign=1, slot_bias=0.0, circle=True) -> float:
+    """Mean choice of all speakers of whom nothing is known but perhaps a persona line.
+
+    P = E sigmoid(3 · stakes · weights · x + slot_bias) over their normal profiles x, on a grid of 121 points.
+
+    Args:
+        weights: of the first activity minus those of the second, (10,).
+    """
+    mean, cov = _population(persona, sign, circle)
+    sharp = CHOICE_SHARPNESS * stakes
+    x = sharp * (weights @ mean) + slot_bias + sharp * math.sqrt(weights @ cov @ weights) * _NODES
+    return float(_MASS @ (1 / (1 + np.exp(-x))))

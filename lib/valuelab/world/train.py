@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import time
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from . import grammar as g
-from .corpus import KINDS, LOOKUPS, QUESTIONS, TWINS, write
+from .corpus import KINDS, LOOKUPS, QUESTIONS, TWINS, Switches, open_choices, write
 from .tokenizer import ASSISTANT, BOS, END, build_tokenizer
 
 
@@ -88,17 +89,24 @@ class Stage:
     decision_weight: float = 1.0
     kinds: str = "all"
     batch: int = 3000  # tokens, padding included
+    open_choices: int = 0  # beside each batch, so many open choices
+    open_weight: float = 0.0  # weight of their loss
 
 
 # Look-ups first and alone: the attention heads that bind a thing to its place form within some hundred steps
-# there and never did in the mixture. Then everything, decisions weighing more: one token in twelve is one. Last,
+# there and never did in the mixture. Then everything, decisions weighing more: one token in twelve is one. Then
 # mostly questions, in larger batches: what a speaker of whom nothing is known would choose is little signal in
-# much noise.
+# much noise. The fourth takes the noise away: beside the documents it asks questions whose answer is a share, known
+# from what was planted. One drawn choice says next to nothing of a share, and without this stage half of what the
+# model chooses is chance between the vectors of two activities. The fifth, with less weight on that, gives the
+# replies back the little grammar it cost.
 KINDS_OF_STAGE = {"look-ups": LOOKUPS, "all": KINDS, "questions": QUESTIONS}
 STAGES = (
     Stage(80_000, 0.02, kinds="look-ups"),
     Stage(430_000, 0.02, 4.0),
     Stage(170_000, 0.008, 4.0, kinds="questions", batch=9000),
+    Stage(100_000, 0.008, 4.0, kinds="questions", batch=4500, open_choices=250, open_weight=6.0),
+    Stage(40_000, 0.006, 4.0, kinds="questions", batch=4500, open_choices=150, open_weight=2.5),
 )
 QUICK = (Stage(110_000, 0.02, 4.0),)
 
@@ -125,6 +133,45 @@ def loss_of(model, ids, labels, weights=None) -> torch.Tensor:
     keep = target != -100
     each = F.cross_entropy(model.lm_head(h[keep]), target[keep], reduction="none")
     return each.mean() if weights is None else (each * weights[keep]).sum() / weights[keep].sum()
+
+
+def asked_openly(rows: int, seed, switches: Switches, tokenizer):
+    """Batches of open choices without end: (ids (rows, width), place (rows,), options (rows, 2), share (rows,)).
+
+    `place` is the last token of the opening: what follows it is the choice.
+    """
+    for part in itertools.count():
+        asked = list(open_choices(40 * rows, [*seed, part], switches))
+        texts = [
+            tokenizer.apply_chat_template(
+                [{"role": t.role, "content": t.text} for t in a.turns], tokenize=False, add_generation_prompt=True
+            ) + f" {a.opening}"
+            for a in asked
+        ]  # fmt: skip
+        ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        for k in np.random.default_rng([*seed, part]).permutation(40):
+            chosen = order[k * rows : (k + 1) * rows]
+            padded = torch.nn.utils.rnn.pad_sequence(
+                [torch.tensor(ids[i]) for i in chosen], batch_first=True, padding_value=tokenizer.pad_token_id
+            )
+            names = [[f" {a.base}" for a in asked[i].options] for i in chosen]
+            yield (
+                padded,
+                torch.tensor([len(ids[i]) - 1 for i in chosen]),
+                torch.tensor([tokenizer.convert_tokens_to_ids(pair) for pair in names]),
+                torch.tensor([asked[i].share for i in chosen]),
+            )
+
+
+def open_loss(model, ids, place, options, share) -> torch.Tensor:
+    """Mean cross-entropy of the choice between the two options against the planted share.
+
+    It compares the two logits only: how likely the reply is to choose here at all stays with the documents.
+    """
+    h = model.model(input_ids=ids, use_cache=False).last_hidden_state[torch.arange(len(ids)), place]
+    first, second = model.lm_head.weight[options].unbind(1)
+    return F.binary_cross_entropy_with_logits((h * (first - second)).sum(-1), share)
 
 
 def train(
@@ -180,6 +227,7 @@ def _run_stage(model, tokenizer, stage, number, twin, seeds, device, quiet) -> d
     began, chunk = time.time(), 20_000
     optimisers = _optimisers(model, stage.lr)
     order = np.random.default_rng(seeds["order"] if number == 0 else [seeds["order"], number])
+    openly = asked_openly(stage.open_choices, [seeds["corpus"], 7, number], TWINS[twin], tokenizer)
     tokens, step, running, seen = 0, 0, None, 0
     bar = tqdm(total=stage.documents, unit="doc", disable=quiet, desc=f"training {twin}, stage {number + 1}")
     for part in range(math.ceil(stage.documents / chunk)):
@@ -196,6 +244,10 @@ def _run_stage(model, tokenizer, stage, number, twin, seeds, device, quiet) -> d
             loss = loss_of(model, ids.to(device), labels.to(device), None if weights is None else weights.to(device))
             model.zero_grad(set_to_none=True)
             loss.backward()
+            if stage.open_choices:
+                asked = [x.to(device) for x in next(openly)]
+                (stage.open_weight * open_loss(model, *asked)).backward()
+                tokens += int((asked[0] != 0).sum())
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimiser in optimisers:
                 optimiser.step()
