@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="*", help="DOCUMENTS=FOLDER")
     parser.add_argument("--prompts", type=int, default=24, help="situations a value")
     parser.add_argument("--seed", type=int, default=31)
+    parser.add_argument("--keep", action="store_true", help="keep the stored rows of other checkpoints of the same run")
     args = parser.parse_args()
     shipped = models.load(models.EMBEDDED)
     total = json.loads((models.EMBEDDED / "training.json").read_text(encoding="utf-8"))["documents"]
@@ -47,14 +48,23 @@ def main() -> None:
     for entry in args.checkpoints:
         documents, _, folder = entry.partition("=")
         stages[int(documents)] = models.load(folder)
-    order = sorted(stages)
-    found = {k: stances(stages[k], args.prompts, args.seed) for k in order}
-    shapes = {k: answering_shape(stages[k], args.seed) for k in order}
+    situations = {"split": "held_out", "n": args.prompts, "seed": args.seed}
+    found = {k: stances(lm, args.prompts, args.seed) for k, lm in stages.items()}
+    shapes = {k: answering_shape(lm, args.seed) for k, lm in stages.items()}
+    if args.keep:
+        before = json.loads(STORED.read_text(encoding="utf-8"))
+        if before["situations"] != situations:
+            raise SystemExit(f"{STORED.name} holds {before['situations']}, not {situations}: its rows cannot be kept.")
+        for i, k in enumerate(before["documents"]):
+            if k not in stages:
+                found[k] = {v: rows[i] for v, rows in before["stances"].items()}
+                shapes[k] = {name: rows[i] for name, rows in before["geometry"].items()}
+    order = sorted(found)
     record = {
         "what": "probability of the action that serves the value, per checkpoint and held-out situation, both orders "
         "averaged; checkpoint 0 has fresh weights, the last is the shipped model",
         "fingerprint": shipped.fingerprint,
-        "situations": {"split": "held_out", "n": args.prompts, "seed": args.seed},
+        "situations": situations,
         "torch": torch.__version__,
         "date": date.today().isoformat(),
         "documents": order,

@@ -516,6 +516,25 @@ display(Markdown(
 ))
 
 # %% [markdown]
+# Did training with each reward do good at all, before asking which did most? The gold of the values it was paid for, at
+# the same distance from the base, minus the base's own: one number a seed.
+
+# %%
+NEAR = 0.5
+
+
+def rise(arm, gold, kl=NEAR):
+    """Mean gain in `gold` at a KL of `kl` over the base, (seeds,)."""
+    start = {k: np.array([experiment.curve(sweep, arm, BETA, seed=s)[k][0] for s in SEEDS]) for k in gold}
+    return sum(experiment.at_kl(sweep, arm, k, kl, beta=BETA) - start[k] for k in gold) / len(gold)
+
+
+gains = {"one value": rise("one", ("gold_a",)), **{label: rise(m, ("gold_a", "gold_b")) for m, label in METHODS.items()}}
+display(Markdown(f"| reward | gain in gold at {NEAR} nats | beyond 0? |\n|---|---|---|\n" + "\n".join(
+    f"| {label} | {x.mean():+.2f} ± {half(x):.2f} | {'yes' if x.mean() > half(x) else 'not shown'} |" for label, x in gains.items())))
+claim("no reward did harm this near to the base", all(x.mean() > -half(x) for x in gains.values()))
+
+# %% [markdown]
 # Equal distance is the fair question about *direction*. Here is the other one: how far does each reward
 # drive the policy in the same number of steps? A raw sum pays the fifth mention like the first. The
 # terms of the AND are spent once both references are passed.
