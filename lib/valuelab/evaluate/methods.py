@@ -215,11 +215,17 @@ class Kit:
 
         return self.part("vector", make)
 
-    def levels(self) -> list[dict[str, Probe]]:
-        """For each layer the level probes of the value and its two neighbours, along their mean differences."""
+    def levels(self) -> dict[int, dict[str, Probe]]:
+        """The level probes of the value and its two neighbours, along their mean differences, by layer.
 
-        def make() -> list[dict[str, Probe]]:
-            asked, found = W.situations("train", 40, 1000 + self.seed), [{} for _ in range(self.lm.n_layers)]
+        Layers where a level cannot be read are left out.
+
+        Raises:
+            ValueError: it can be read at none.
+        """
+
+        def make() -> dict[int, dict[str, Probe]]:
+            asked, found = W.situations("train", 40, 1000 + self.seed), {layer: {} for layer in self.layers()}
             for value in (self.value, *neighbours(self.value)):
                 lines = planted.persona_pairs(value, len(asked), self.seed)
                 high, low = (
@@ -227,11 +233,19 @@ class Kit:
                                       for s, x in zip(asked, lines, strict=True)])
                     for k in (0, 1)
                 )  # fmt: skip
-                for layer, probes_here in enumerate(found):
+                for layer in list(found):
                     direction = self.bench.directions()[index(value), layer]
-                    probes_here[value] = level_probe(
-                        low[layer], high[layer], layer=layer, value=value, direction=direction
-                    )
+                    try:
+                        found[layer][value] = level_probe(
+                            low[layer], high[layer], layer=layer, value=value, direction=direction
+                        )
+                    except ValueError:  # the persona line has not reached this place by this layer
+                        del found[layer]
+            if not found:
+                raise ValueError(
+                    f"levels: at no layer do persona lines for {self.value} and its neighbours put the states above those "
+                    "against them, so a minimal shift has no level to go to. Use another method for this model."
+                )
             return found
 
         return self.part("levels", make)
@@ -243,7 +257,7 @@ class Kit:
             levels = self.levels()
             return self.best({
                 (k, p): steer(self.lm, minimal_shifts(levels[k], self.value, 1, p, with_neighbours), cap=CAP)
-                for k in self.layers() for p in TARGETS
+                for k in levels for p in TARGETS
             })  # fmt: skip
 
         return self.part("joint target" if with_neighbours else "target", make)
