@@ -243,8 +243,8 @@ class Kit:
                         del found[layer]
             if not found:
                 raise ValueError(
-                    f"levels: at no layer do persona lines for {self.value} and its neighbours put the states above those "
-                    "against them, so a minimal shift has no level to go to. Use another method for this model."
+                    f"levels: at no layer do persona lines for {self.value} and its neighbours put the states above "
+                    "those against them, so a minimal shift has no level to go to. Use another method for this model."
                 )
             return found
 
