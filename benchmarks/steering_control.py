@@ -1,6 +1,6 @@
 """Control success of steering on the embedded model, beside a persona prompt and a random direction.
 
-    python benchmarks/steering_control.py [--items 24] [--tuning 16] [--seed 0]
+    python benchmarks/steering_control.py [--items 60] [--tuning 40] [--seed 0]
 
 Every method answers the same held-out situations of each of the ten values, sampled at temperature 1, and the oracle
 reads the replies: success is a reply that takes the value's side or speaks for it. Directions, blocks and strengths
@@ -41,6 +41,9 @@ GRID = {
         {"entry": entry, "exit": exit_, "entry_strength": a, "exit_strength": b}
         for entry in (0, 1) for exit_ in (2, 3)
         for a, b in ((1.0, 0.5), (1.0, 1.0), (1.5, 0.75), (2.0, 0.5), (2.0, 1.0))
+    ],
+    "additive, two blocks": [
+        {"before": 2, "exit": 3, "before_strength": a, "strength": b} for a in (0.5, 1.0, 1.5) for b in (0.5, 0.65, 0.8)
     ],
     "additive, one block": [{"exit": exit_, "strength": a} for exit_ in (2, 3) for a in (0.5, 0.8, 1.1, 1.4)],
     "minimal, one block": [{"exit": exit_, "target": p} for exit_ in (2, 3) for p in (0.9, 0.99, 0.999)],
@@ -108,6 +111,9 @@ def plans(method: str, setting: dict, found: dict, states: dict, noise: int | No
         return {v: [(minimal(levels[v], setting["target"]), "all")] for v in VALUES}
     if method == "additive, one block":
         parts = [(block, setting["strength"] * found["would", block], "all")]
+    elif method == "additive, two blocks":
+        first = setting["before_strength"] * found["would", setting["before"]]
+        parts = [(setting["before"], first, "all"), (block, setting["strength"] * found["would", block], "all")]
     else:
         mixed = EXIT_MIX[0] * found["would", block] + EXIT_MIX[1] * found["reply", block]
         entry = setting["entry_strength"] * found["entry", setting["entry"]]
@@ -253,7 +259,7 @@ def measure(lm, items: int, tuning: int, seed: int) -> dict:
     found, states = directions(lm, seed)
     chosen, curve = tune(lm, found, states, tuning, seed)
     methods = {name: plans(name, setting, found, states) for name, setting in chosen.items()}
-    for name in ("two blocks", "additive, one block"):
+    for name in ("two blocks", "additive, two blocks", "additive, one block"):
         methods[f"random, {name}"] = plans(name, chosen[name], found, states, noise=seed)
     bench, gate = Bench(lm, items, seed, "held_out"), topic_gate(lm)
     runs = {"unsteered": bench(), "persona prompt": bench(lines=bench.high)}
@@ -270,7 +276,7 @@ def measure(lm, items: int, tuning: int, seed: int) -> dict:
         }
     # which method is best is settled on the situations of the training kind, too
     best = choose([{"method": m, **x} for m, tried in curve.items() for x in tried])["method"]
-    random = "random, two blocks" if best == "two blocks" else "random, additive, one block"
+    random = f"random, {best}" if f"random, {best}" in rows else "random, additive, one block"
     hard, hard_steered = bench(lines=bench.low), bench(methods[best], bench.low)
     pairs = [(plain["success"], runs[best]["success"]), (hard["success"], hard_steered["success"])]
     kept = round(gain_kept(*pairs), 4) if rows[best]["gain_points"]["estimate"] > 0 else None  # of no gain, no share
@@ -306,8 +312,8 @@ def measure(lm, items: int, tuning: int, seed: int) -> dict:
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--items", type=int, default=24, help="situations for each value")
-    p.add_argument("--tuning", type=int, default=16, help="situations of the training kind for each value")
+    p.add_argument("--items", type=int, default=60, help="situations for each value")
+    p.add_argument("--tuning", type=int, default=40, help="situations of the training kind for each value")
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args()
     began, lm = time.time(), models.load(models.EMBEDDED)

@@ -251,7 +251,7 @@ show(
 # if the condition is true here, on your machine.
 
 # %%
-claim("measured choices follow the planted ones, correlation above 0.5", fit > 0.5)
+claim("measured choices follow the planted ones, correlation above 0.8", fit > 0.8)
 claim("on average, a value's own direction moves its choice by more than 10 points above a random one", (own - control).mean() > 10)
 claim("the random direction moves the choice by less than a third as much on average", abs(control.mean()) < own.mean() / 3)
 

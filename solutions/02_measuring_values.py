@@ -656,8 +656,8 @@ dilemmas = world.situations("held_out", 150, seed=7)
 served = [np.array([[w > 0 for w in a.weights] for a in s.offered]) for s in dilemmas]
 p = np.clip(shares(dilemmas), 1e-6, 1 - 1e-6)
 p = pool_orders(p[:, 0], p[:, 1]).debiased
-took_first = np.random.default_rng(4).random((150, 4)) < p[:, None]  # four samples of each dilemma
-row = np.repeat(np.arange(150), 4)
+took_first = np.random.default_rng(4).random((150, 12)) < p[:, None]  # twelve samples of each dilemma
+row = np.repeat(np.arange(150), 12)
 first_v, second_v = (np.array([s[k] for s in served])[row] for k in (0, 1))
 took = took_first.reshape(-1, 1)
 chosen, neglected = np.where(took, first_v, second_v), np.where(took, second_v, first_v)
