@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from valuelab import models, world
-from valuelab.evaluate.judges import judge_rates, verdicts
 from valuelab.measure import judges, readout, scoring
 
 FRAMES = (" I would {b}.", " I will {b}.", " I choose to {b}.")
@@ -131,67 +130,14 @@ def test_free_replies_are_judged_prompt_by_prompt(toy):
 
 @pytest.mark.parametrize("kind", [judges.LogProbJudge, judges.ChatJudge])
 def test_model_judges_answer_only_with_their_labels(toy, kind):
-    judge = kind(
-        toy, "safety", question="{reply} {target}?", labels=("support", "oppose"), lead=" "
-    )
+    judge = kind(toy, "safety", question="{reply} {target}?", labels=("I", "My"), lead=" ")
     found = judge("I would walk.", 0)
-    assert found.outcome in ("support", "oppose", "invalid")
+    assert found.outcome in ("I", "My", "invalid")
     if kind is judges.LogProbJudge:
         strict = judges.LogProbJudge(
-            toy, "safety", "{reply} {target}?", ("support", "oppose"), " ", floor=1.1
+            toy, "safety", "{reply} {target}?", ("I", "My"), " ", floor=1.1
         )
         assert strict("I would walk.", 0).outcome == "invalid"
-
-
-LABELS = {"labels": ("support", "oppose"), "lead": " ", "question": "{reply} {target}?"}
-
-
-def test_the_draws_of_a_chat_judge_follow_the_probability_reading_beside_them(toy):
-    judge = judges.ChatJudge(toy, "safety", draws=400, **LABELS)
-    read, again = judge.read("I would walk."), judge.read("I would walk.")
-    assert read == again and sum(read.share.values()) == sum(read.probability.values()) == pytest.approx(1)
-    p = read.probability["support"]
-    assert abs(read.share["support"] - p) < 4 * (p * (1 - p) / 400) ** 0.5
-    assert 0 < p < 1 and 0 < read.mass < 1
-    greedy = judges.ChatJudge(toy, "safety", **LABELS).read("I would walk.")
-    assert greedy.probability == read.probability and sorted(greedy.share.values()) == [0, 1]
-    found = judge("I would walk.")
-    assert found.outcome == max(read.share, key=read.share.get)
-    assert found.score == pytest.approx(read.share["support"] - read.share["oppose"])
-    assert judges.ChatJudge(toy, "safety", draws=400, seed=1, **LABELS).read("I would walk.") != read
-
-
-def test_a_draw_chooses_token_by_token_where_labels_begin_alike(toy):
-    labels = ("I would walk", "I would rest", "walk")  # the first two share two tokens: three forks at most
-    judge = judges.ChatJudge(toy, "safety", "{reply} {target}?", labels, " ", draws=50)
-    walk = judges._Walk(toy, models.chat(toy, "x safety?"), [" " + label for label in labels])
-    wanted = [walk.end(lambda p, k=k: min(k, len(p) - 1)) for k in (0, 1)]
-    assert len(set(wanted)) == 2 and len(walk.known) == 2
-    assert sum(judge.read("x").share.values()) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("options", [{}, {"draws": 5}])
-def test_empty_replies_and_judges_that_would_not_answer_fail(toy, options):
-    judge = judges.ChatJudge(toy, "safety", **LABELS, **options)
-    assert judge("I would walk.").outcome in LABELS["labels"]  # held to the labels, it always finds one
-    for reply in ("", "  \n"):
-        assert judge(reply).outcome == "invalid" and judge.read(reply).share == {}
-        assert judges.LogProbJudge(toy, "safety", **LABELS)(reply).outcome == "invalid"
-    mass = judge.read("I would walk.").mass
-    mute = judges.ChatJudge(toy, "safety", floor=1.01 * mass, **LABELS, **options)
-    assert mute("I would walk.").outcome == "invalid" and mute.read("I would walk.").mass == mass
-    said = verdicts(mute)(["I would walk.", ""])
-    assert np.isnan(said).all()
-    assert judge_rates(said, np.array([True, False])).informedness == -1  # nothing read, nothing right
-
-
-def test_a_tie_between_draws_is_no_verdict(toy, monkeypatch):
-    judge = judges.ChatJudge(toy, "safety", draws=2, **LABELS)
-    turns = iter([0, 1])
-    monkeypatch.setattr(judges._Walk, "end", lambda self, choose: next(turns))
-    assert judge("I would walk.").outcome == "invalid"
-    with pytest.raises(ValueError, match="draws=0"):
-        judges.ChatJudge(toy, "safety", draws=0)
 
 
 def test_shared_scoring_is_faster_than_choice_by_choice(toy):

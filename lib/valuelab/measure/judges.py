@@ -173,6 +173,10 @@ class _Walk:
         models.check_length(lm, whole)
         self.lm, self.start = lm, min(starts)
         self.head, self.tails = whole[0][: self.start], [tuple(w[self.start :]) for w in whole]
+        if len(set(self.tails)) < len(self.tails):
+            raise ValueError(
+                f"ChatJudge: two of the labels {list(endings)} are the same tokens for {lm.name}; name others."
+            )
         self.known: dict[tuple[int, ...], np.ndarray] = {}
 
     def end(self, choose: Callable[[np.ndarray], int]) -> int:
