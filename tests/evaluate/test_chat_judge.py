@@ -18,10 +18,12 @@ LABELS = {"labels": ("support", "oppose"), "lead": " ", "question": "{reply} {ta
 
 def test_the_draws_of_a_chat_judge_follow_the_probability_reading_beside_them(lm):
     prompt = models.chat(lm, "I would walk. safety?")
-    single = [t for t in range(3, 300) if lm.tokenizer.decode([t]).strip(" ").isalpha()]  # of one token each
-    p = models.log_probs(lm, [prompt] * len(single), [lm.tokenizer.decode([t]) for t in single])
-    near = [lm.tokenizer.decode([single[k]]) for k in p.argsort(descending=True)[:2]]
-    options = {**LABELS, "labels": tuple(near), "lead": ""}  # so both readings are one distribution
+    words = [w for w in map(lm.tokenizer.decode, range(3, 300)) if w.strip(" ").isalpha()]
+    whole, starts = models.join(lm, [prompt] * len(words), words)
+    words = [w for w, row, start in zip(words, whole, starts, strict=True) if len(row) == start + 1]
+    p = models.log_probs(lm, [prompt] * len(words), words)
+    near = [words[k] for k in p.argsort(descending=True)[:2]]  # of one token each, so both readings are one distribution
+    options = {**LABELS, "labels": tuple(near), "lead": ""}
     judge = judges.ChatJudge(lm, "safety", draws=400, **options)
     read, again = judge.read("I would walk."), judge.read("I would walk.")
     assert read == again and sum(read.share.values()) == sum(read.probability.values()) == pytest.approx(1)

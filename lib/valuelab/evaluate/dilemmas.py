@@ -64,6 +64,7 @@ Stories) do not say what either action serves.
 Battles = tuple[np.ndarray, np.ndarray, np.ndarray]
 ANSWERED = 0.01  # least probability of both letters together that counts as an answer
 STRENGTH = 0.4  # step over mean length of the states
+PAIRS = 64  # contrast pairs of each value that the direction is read from
 
 
 def strength_change(
@@ -243,9 +244,10 @@ def rank_changes(
 def pair_interventions(lm: LM, value: str, seed: int = 0) -> dict[str, AbstractContextManager]:
     """A step along the value's mean difference in the middle block, and steps as long in random directions.
 
-    The direction is read from the course's own contrast pairs; the step is `STRENGTH` mean lengths of a state.
+    The direction is read from `PAIRS` of the course's own contrast pairs of each value; the step is `STRENGTH` mean
+    lengths of a state. Neither is tuned: the report does that.
     """
-    reader, layer = Reader(lm, PairsBench(lm, seed=seed), None), lm.n_layers // 2
+    reader, layer = Reader(lm, PairsBench(lm, items=PAIRS, seed=seed), None), lm.n_layers // 2
     v = reader.difference(value, layer)
     shift = Shift(Probe(v / v.norm(), layer=layer, value=value), "add", strength=STRENGTH * reader.length(value, layer))
     group = 2 if lm.has_chat_template else 1  # both orders of a dilemma get one direction
