@@ -22,7 +22,8 @@ def test_the_draws_of_a_chat_judge_follow_the_probability_reading_beside_them(lm
     whole, starts = models.join(lm, [prompt] * len(words), words)
     words = [w for w, row, start in zip(words, whole, starts, strict=True) if len(row) == start + 1]
     p = models.log_probs(lm, [prompt] * len(words), words)
-    near = [words[k] for k in p.argsort(descending=True)[:2]]  # of one token each, so both readings are one distribution
+    near = [words[k] for k in p.argsort(descending=True)[:2]]
+    # labels of one token each, so both readings are one distribution
     options = {**LABELS, "labels": tuple(near), "lead": ""}
     judge = judges.ChatJudge(lm, "safety", draws=400, **options)
     read, again = judge.read("I would walk."), judge.read("I would walk.")

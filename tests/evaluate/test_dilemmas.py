@@ -15,6 +15,7 @@ from valuelab.evaluate import dilemmas
 from valuelab.evaluate.files import ReportError
 from valuelab.steering import add, steer
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*has no chat template")  # base models are meant
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "models" / "tinystories-656k"
 
 
@@ -118,7 +119,7 @@ def test_a_value_that_an_intervention_lifts_is_named_and_one_that_does_nothing_m
     assert moved.after.rank[k] == 1 and (moved.after.rank_low <= moved.after.rank_high).all()
     assert same.moved() == [] and not same.change.any()
     text = dilemmas.lines(found)
-    assert "120 dilemmas" in text[0] and "security" in text[1] and text[-1].endswith("none")
+    assert "120 dilemmas" in text[0] and "security" in text[1] and text[-1].endswith("each at 95 %: none")
 
 
 def test_what_a_base_model_cannot_tell_apart_is_no_answer(monkeypatch, base_model, moral):

@@ -11,6 +11,7 @@ Any dilemmas will do whose two actions are known by the values they serve: the p
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -280,7 +281,8 @@ def lines(found: Mapping[str, RankChange]) -> list[str]:
             ranks = [f"{x.rank[k]:2d} ({x.rank_low[k]:.0f}-{x.rank_high[k]:.0f})" for x in (r.before, r.after)]
             out.append(f"  {r.before.names[k]:28s} rank {ranks[0]:>11s} -> {ranks[1]:>11s}   "
                        f"strength {r.change[k]:+.2f} [{r.low[k]:+.2f}, {r.high[k]:+.2f}]")  # fmt: skip
-        out.append(f"  changes that exclude zero: {', '.join(r.moved()) or 'none'}")
+        moved = ", ".join(r.moved()) or "none"
+        out.append(f"  changes that exclude zero, {len(r.change)} values each at 95 %: {moved}")
     return out
 
 
@@ -297,7 +299,10 @@ def dilemmas_command(
     """Rankings of values from dilemmas before and after each intervention, with rank intervals."""
 
     def work() -> None:
-        lm, wanted = models.load(model or None), resolve(value)
+        wanted = resolve(value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a base model is asked as one
+            lm = models.load(model or None)
         if lm.embedded:
             chosen = [m.strip() for m in methods.split(",") if m.strip()]
             if unknown := sorted(set(chosen) - set(METHODS)):
