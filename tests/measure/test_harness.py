@@ -160,8 +160,9 @@ def test_a_steered_model_runs_a_task_of_inspect_like_any_other(toy, plan, tmp_pa
     for name, what in {"steered": plan, "unsteered": None}.items():
         (log,) = eval(task, model=outside.inspect_model(toy, what), log_dir=str(tmp_path), display="none")
         assert log.status == "success", log.error
-        found[name] = [s.output.completion for s in sorted(log.samples, key=lambda s: s.id)]
-    assert found == {"steered": native, "unsteered": plain}
+        said = [s.output.completion for s in sorted(log.samples, key=lambda s: s.id)]
+        found[name] = said, log.results.scores[0].metrics["mean"].value == 1
+    assert found == {"steered": (native, True), "unsteered": (plain, False)}
     assert models.generate(toy, prompts, **options) == plain
 
 
