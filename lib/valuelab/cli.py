@@ -208,6 +208,10 @@ def _mount() -> None:
 
         app.command("compare")(c.compare_command)
         app.command("card")(c.card_command)
+    if asked in ("dilemmas", "", "--help"):
+        from valuelab.evaluate import dilemmas as dl
+
+        app.command("dilemmas")(dl.dilemmas_command)
     if asked in ("table", "", "--help"):
         from valuelab.evaluate import table as t
 

@@ -1,4 +1,4 @@
-"""The evaluation harness must agree with the native runner. Needs the optional extra."""
+"""Other evaluation programs must agree with the native runner, steered or not. Needs the optional extra."""
 
 import importlib.util
 import subprocess
@@ -6,14 +6,21 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from valuelab import models, world
+from valuelab.evaluate import outside
 from valuelab.measure import harness, readout
 from valuelab.measure.forced import summarise_orders
+from valuelab.probes import Probe
+from valuelab.steering import add, minimal, steer
 
 HERE = importlib.util.find_spec("lm_eval") is not None
 needs_harness = pytest.mark.skipif(
     not HERE, reason="lm-eval is not installed (pip install .[eval])"
+)
+needs_inspect = pytest.mark.skipif(
+    importlib.util.find_spec("inspect_ai") is None, reason="inspect-ai is not installed (pip install .[eval])"
 )
 FRAMES = (" I would {b}.", " I will {b}.")
 
@@ -78,3 +85,117 @@ def test_without_the_extra_the_error_names_it():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'valuelab[eval]'" in out.stdout
+
+
+# ------------------------------------------------------------------------------ steered models
+
+
+@pytest.fixture(scope="module")
+def plan(toy):
+    """A step added after the first block, and a shortest shift after the second."""
+    drawn = torch.Generator().manual_seed(3)
+    step, weight = torch.randn(2, toy.d_model, generator=drawn)
+    return add({0: 2 * step}) + minimal(Probe(weight, 0.1, layer=1), 0.95)
+
+
+@needs_harness
+@pytest.mark.parametrize("scope", ["all", "prompt", "generated"])
+def test_a_steered_model_has_its_native_log_probabilities_in_lm_eval(toy, plan, items, scope):
+    from lm_eval.api.instance import Instance
+
+    pairs = [(i.prompts[o], end) for i in items for o in (0, 1) for end in (*i.a[o], *i.b[o])]
+    prompts, ends = map(list, zip(*pairs, strict=True))
+    plain = models.log_probs(toy, prompts, ends)
+    with steer(toy, plan, scope=scope):
+        native = models.log_probs(toy, prompts, ends)
+    requests = [Instance("loglikelihood", {}, pair, 0) for pair in pairs]
+    theirs = outside.lm_eval_model(toy, plan, scope=scope).loglikelihood(requests)
+    assert np.abs(np.array([lp for lp, _ in theirs]) - native.numpy()).max() < 1e-4
+    assert (native - plain).abs().max() > 0.01  # the control: unsteered numbers would not pass
+    assert torch.equal(models.log_probs(toy, prompts, ends), plain)  # and no hook is left behind
+
+
+@needs_harness
+@pytest.mark.parametrize("kind", ["ours", "HFLM"])
+def test_a_steered_model_runs_a_task_of_lm_eval_like_any_other(toy, plan, items, kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = harness.write_task(items, tmp_path / "tasks")
+    if kind == "ours":
+        result = harness.run_task(toy, folder, model=outside.lm_eval_model(toy, plan))
+    else:  # the harness's own code for Hugging Face models, on the model whose blocks are hooked
+        from lm_eval.models.huggingface import HFLM
+
+        with steer(toy, plan):
+            theirs = HFLM(pretrained=toy.model, tokenizer=toy.tokenizer, backend="causal", batch_size=8)
+            result = harness.run_task(toy, folder, model=theirs)
+    mass = harness.mass_of(result["samples"][harness.TASK])
+    with steer(toy, plan):
+        native = readout.forced_choice(toy, items)
+    assert np.abs(np.log(mass) - np.log(native.mass)).max() < 1e-4
+    plain = readout.forced_choice(toy, items)
+    assert np.abs(np.log(mass) - np.log(plain.mass)).max() > 0.01
+
+
+@needs_inspect
+def test_a_steered_model_runs_a_task_of_inspect_like_any_other(toy, plan, tmp_path):
+    from inspect_ai import Task, eval
+    from inspect_ai.dataset import Sample
+    from inspect_ai.model import GenerateConfig
+    from inspect_ai.scorer import exact
+    from inspect_ai.solver import generate
+
+    asked = [s.text for s in world.situations("held_out", 4)]
+    prompts = [models.chat(toy, text) for text in asked]
+    options = {"max_new_tokens": 8, "temperature": 0.0}
+    plain = models.generate(toy, prompts, **options)
+    with steer(toy, plan):
+        native = models.generate(toy, prompts, **options)
+    assert all(native) and native != plain
+    task = Task(
+        [Sample(input=text, target=reply) for text, reply in zip(asked, native, strict=True)],
+        solver=generate(), scorer=exact(), config=GenerateConfig(max_tokens=8),
+    )  # fmt: skip
+    found = {}
+    for name, what in {"steered": plan, "unsteered": None}.items():
+        (log,) = eval(task, model=outside.inspect_model(toy, what), log_dir=str(tmp_path), display="none")
+        assert log.status == "success", log.error
+        said = [s.output.completion for s in sorted(log.samples, key=lambda s: s.id)]
+        found[name] = said, log.results.scores[0].metrics["mean"].value == 1
+    assert found == {"steered": (native, True), "unsteered": (plain, False)}
+    assert models.generate(toy, prompts, **options) == plain
+
+
+@needs_inspect
+def test_inspect_gets_the_log_probabilities_of_choices_and_of_replies(toy, plan, items):
+    import asyncio
+
+    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, GenerateConfig
+
+    text, ends = world.situations("held_out", 1)[0].text, [" I would walk.", " I will rest at home."]
+    model = outside.inspect_model(toy, plan, scope="prompt")
+    head = models.chat(toy, text)
+
+    async def ask(end, **config):
+        said = [ChatMessageUser(content=text)] + ([ChatMessageAssistant(content=end)] if end else [])
+        return (await model.generate(said, config=GenerateConfig(**config))).choices
+
+    with steer(toy, plan, scope="prompt"):
+        native = models.log_probs(toy, [head] * 2, ends).tolist()
+        tokens = [len(w) - s for w, s in zip(*models.join(toy, [head] * 2, ends), strict=True)]
+        greedy = models.generate_ids(toy, models.encode(toy, [head]), max_new_tokens=5, temperature=0.0)[0]
+    for end, wanted, n in zip(ends, native, tokens, strict=True):
+        (choice,) = asyncio.run(ask(end, prompt_logprobs=1, max_tokens=1))
+        assert sum(t.logprob for t in choice.prompt_logprobs.content[-n:]) == pytest.approx(wanted, abs=1e-4)
+    (choice,) = asyncio.run(ask("", logprobs=True, top_logprobs=2, max_tokens=5))
+    assert [t.token for t in choice.logprobs.content] == [toy.tokenizer.decode([t]) for t in greedy]
+    assert all(t.logprob == pytest.approx(t.top_logprobs[0].logprob) for t in choice.logprobs.content)
+    drawn = [asyncio.run(ask("", temperature=1.0, num_choices=2, max_tokens=5)) for _ in range(2)]
+    assert len({c.message.content for choices in drawn for c in choices}) > 1  # asked again, drawn again
+
+
+def test_without_inspect_the_error_names_the_extra(toy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "inspect_ai", None)
+    monkeypatch.setitem(sys.modules, "inspect_ai.model", None)
+    with pytest.raises(ImportError, match=r"pip install 'valuelab\[eval\]'"):
+        outside.inspect_model(toy)

@@ -130,14 +130,12 @@ def test_free_replies_are_judged_prompt_by_prompt(toy):
 
 @pytest.mark.parametrize("kind", [judges.LogProbJudge, judges.ChatJudge])
 def test_model_judges_answer_only_with_their_labels(toy, kind):
-    judge = kind(
-        toy, "safety", question="{reply} {target}?", labels=("support", "oppose"), lead=" "
-    )
+    judge = kind(toy, "safety", question="{reply} {target}?", labels=("I", "My"), lead=" ")
     found = judge("I would walk.", 0)
-    assert found.outcome in ("support", "oppose", "invalid")
+    assert found.outcome in ("I", "My", "invalid")
     if kind is judges.LogProbJudge:
         strict = judges.LogProbJudge(
-            toy, "safety", "{reply} {target}?", ("support", "oppose"), " ", floor=1.1
+            toy, "safety", "{reply} {target}?", ("I", "My"), " ", floor=1.1
         )
         assert strict("I would walk.", 0).outcome == "invalid"
 

@@ -9,6 +9,7 @@
     methods   every way to align, behind one small interface: questions in, replies out
     table     all methods, all values, one protocol; resumable
     dilemmas  rankings of values before and after, with rank intervals
+    outside   a steered model as a model of lm-eval and of Inspect
     compare   two reports side by side; a model card from one
     report    the command; page, figures, html and files write it down
 """

@@ -4,6 +4,7 @@
     results = run_task(lm, folder)                              # the harness asks our model
     mass = mass_of(results["samples"]["valuelab_two_choice"])   # back to (n, 2, 2), both orders
     summarise_orders(mass, ...)                                 # clustered, as the native runner
+    run_task(lm, folder, model=harness_lm(lm, within=steer(lm, plan)))     # the same, steered
 
 From the shell: lm_eval --include_path out/tasks --tasks valuelab_two_choice --model hf ...
 The harness prints standard errors that take every row for independent; recompute from the samples.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -101,28 +103,39 @@ def _needs_harness():
     return lm_eval
 
 
-def harness_lm(lm: LM, *, batch_size: int = 64):
+def harness_lm(lm: LM, *, batch_size: int = 64, within: AbstractContextManager | None = None):
     """`lm` as the harness wants its models: log-likelihoods, rolling ones, and generation.
 
     Scores prompt and continuation in one pass without a cache; so agreement with the native runner
     is agreement of two programs.
+
+    Args:
+        batch_size: of the scoring.
+        within: context in which every request is answered, such as `steering.steer(lm, plan)`. It
+            is entered for each list of requests and left after it, so the harness sees an ordinary
+            model, and outside the harness `lm` stays as it is.
     """
     _needs_harness()
     from lm_eval.api.model import LM as HarnessBase
 
+    within = within if within is not None else nullcontext()
+
     class Adapter(HarnessBase):
         def loglikelihood(self, requests):
             pairs = [r.args for r in requests]
-            return _score_pairs(lm, [p for p, _ in pairs], [c for _, c in pairs], batch_size)
+            with within:
+                return _score_pairs(lm, [p for p, _ in pairs], [c for _, c in pairs], batch_size)
 
         def loglikelihood_rolling(self, requests):
             start = lm.tokenizer.bos_token or lm.tokenizer.eos_token
             texts = [r.args[0] for r in requests]
-            found = models.log_probs(lm, [start] * len(texts), texts, batch_size=batch_size)
+            with within:
+                found = models.log_probs(lm, [start] * len(texts), texts, batch_size=batch_size)
             return found.tolist()
 
         def generate_until(self, requests):
-            return [_generate(lm, *r.args) for r in requests]
+            with within:
+                return [_generate(lm, *r.args) for r in requests]
 
     return Adapter()
 
@@ -156,6 +169,11 @@ def _generate(lm: LM, prompt: str, settings: dict) -> str:
         lm, [prompt], max_new_tokens=int(settings.get("max_gen_toks", 64)),
         temperature=float(settings.get("temperature", 0.0)),
     )[0]  # fmt: skip
+    return cut_at(text, stops)
+
+
+def cut_at(text: str, stops: Sequence[str]) -> str:
+    """The text before the first of the stop strings."""
     cuts = [text.index(s) for s in stops if s and s in text]
     return text[: min(cuts)] if cuts else text
 
@@ -163,7 +181,8 @@ def _generate(lm: LM, prompt: str, settings: dict) -> str:
 def run_task(lm: LM, folder: str | Path, *, model=None) -> dict:
     """Run the written task in the harness; returns its result with samples.
 
-    `model` replaces the adapter, for instance lm_eval.models.huggingface.HFLM(...).
+    `model` replaces the adapter: a steered one, or lm_eval.models.huggingface.HFLM(...). HFLM tells
+    no one where a prompt ends: under it, steer with scope "all" only.
     """
     _needs_harness()
     from lm_eval import simple_evaluate

@@ -10,9 +10,10 @@ from ..formats import csv_rows
 from ..kinds import Wrong, free, maybe, one_of, text, whole
 from ..table import Reader, Table
 
+FOUNDATIONS = ("Care", "Fairness", "Loyalty", "Authority", "Purity")
 THEORIES = {
     "WVS": one_of("Self-expression", "Survival", "Traditional", "Secular-rational"),
-    "MFT": one_of("Care", "Fairness", "Loyalty", "Authority", "Purity"),
+    "MFT": one_of(*FOUNDATIONS),
     "Virtue": text,
     "Emotion": text,
     "Maslow": one_of(
