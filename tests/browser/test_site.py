@@ -78,7 +78,7 @@ def measure(browser, url: str) -> dict[str, list]:
     """What there is to say of a page on a desktop in the light and on a phone in the dark; the page is loaded once."""
     look(browser, DESKTOP, "light")
     browser.get(url)
-    if browser.execute_script("return Boolean(window.MathJax && MathJax.startup)"):
+    if MATHJAX.is_file():
         browser.execute_async_script("const done = arguments[0]; MathJax.startup.promise.then(() => done())")
     if AXE.is_file():
         browser.execute_script(AXE.read_text(encoding="utf-8"))

@@ -45,7 +45,7 @@ body { margin: 0 auto; max-width: 52rem; padding: 0 1rem 4rem; background: var(-
   font: 1.05rem/1.6 system-ui, sans-serif; overflow-wrap: break-word; }
 h1, h2, h3 { line-height: 1.25; }
 a { color: var(--link); }
-a.anchor-link { text-decoration: none; padding-left: .3em; }
+a.anchor-link { font-size: .7em; margin-left: .4em; }
 nav { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem 1.2rem; padding: .8rem 0;
   border-bottom: 1px solid var(--line); }
 nav form { margin-left: auto; }
@@ -56,11 +56,11 @@ pre { background: var(--soft); padding: .7rem; overflow-x: auto; font-size: .88r
 .highlight :is(.c1, .sd) { color: var(--quiet); }
 .highlight :is(.s1, .s2) { color: var(--quote); }
 .highlight [class^="k"] { font-weight: 600; }
-.prompt, .input_prompt, .output_prompt { display: none; }
 img { max-width: 100%; height: auto; background: #fff; }
 table { border-collapse: collapse; }
 th, td { border: 1px solid var(--line); padding: .3rem .6rem; text-align: left; overflow-wrap: normal; }
-.table, mjx-container[display="true"] { overflow: auto hidden; }
+.table, mjx-container[display="true"], mjx-container.wide { display: block; overflow: auto hidden; }
+mjx-container mjx-assistive-mml { width: 1px !important; }
 mark { background: var(--found); color: inherit; }
 """
 PAGE = """\
@@ -71,9 +71,8 @@ PAGE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <link rel="stylesheet" href="style.css">
-<script>window.MathJax = {{tex: {{inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]]}}}};</script>
+<script src="page.js"></script>
 <script async src="{mathjax}"></script>
-<script defer src="page.js"></script>
 </head>
 <body>
 <nav aria-label="Course">{navigation}
@@ -85,14 +84,25 @@ PAGE = """\
 </body>
 </html>
 """
-# What scrolls sideways has to be reachable with the keyboard, and nothing else needs a stop.
+# What scrolls sideways has to be reachable with the keyboard, and nothing else needs a stop. MathJax gives its formulas
+# one; it does not break them, so those within a line that are wider than a phone get a line that scrolls.
 PAGE_SCRIPT = """\
-function reach() {
-  for (const box of document.querySelectorAll("pre, .table, mjx-container"))
+window.MathJax = {
+  tex: {inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]]},
+  startup: {pageReady: () => MathJax.startup.defaultPageReady().then(fit)},
+};
+
+function fit() {
+  for (const box of document.querySelectorAll("pre, .table"))
     box.scrollWidth > box.clientWidth ? box.setAttribute("tabindex", 0) : box.removeAttribute("tabindex");
+  const edge = document.querySelector("main").getBoundingClientRect().right;
+  for (const formula of document.querySelectorAll("mjx-container:not([display])")) {
+    formula.classList.remove("wide");
+    formula.classList.toggle("wide", formula.getBoundingClientRect().right > edge);
+  }
 }
-addEventListener("load", reach);
-addEventListener("resize", reach);
+addEventListener("load", fit);
+addEventListener("resize", fit);
 """
 SEARCH = """\
 <h1>Search</h1>
@@ -197,11 +207,13 @@ def _lesson_body(base: Path, lesson: Lesson) -> str:
     for output in (o for c in nb.cells for o in c.get("outputs", [])):
         if "text/markdown" in output.get("data", {}):  # a document shown within a section; its title is no second h1
             data = output["data"]
-            data["text/markdown"] = re.sub(r"^(?=#+ )", "##", "".join(data["text/markdown"]), flags=re.M)
-    body = HTMLExporter(template_name="basic").from_notebook_node(nbformat.from_dict(nb))[0]
+            data["text/markdown"] = _HEADING_OR_CODE.sub(lambda m: m[1] or "##", "".join(data["text/markdown"]))
+    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    body = exporter.from_notebook_node(nbformat.from_dict(nb))[0]
     return _tables(_UNSTYLED.sub(r"\1", body))
 
 
+_HEADING_OR_CODE = re.compile(r"(```.*?```)|^(?=#)", re.M | re.S)
 # Tokens of code that STYLE leaves as they are; without their marks a page has half as many elements.
 _UNSTYLED = re.compile(r'<span class="(?!(?:c1|sd|s1|s2)"|k)[^"]*">([^<]*)</span>')
 
@@ -248,6 +260,7 @@ def _index(lessons: list[Lesson], pages: dict[str, str]) -> str:
 
 def _write(path: Path, title: str, near: list[tuple[str, str]], body: str) -> None:
     navigation = " ".join(f'<a href="{href}">{html.escape(text)}</a>' for href, text in near)
+    body = body.replace('<a class="anchor-link"', '<a class="anchor-link" aria-label="Link to this section"')
     page = PAGE.format(title=html.escape(title), mathjax=MATHJAX, navigation=navigation, body=body)
     path.write_text(page, encoding="utf-8")
 
