@@ -57,7 +57,7 @@ pre { background: var(--soft); padding: .7rem; overflow-x: auto; font-size: .88r
 .highlight :is(.s1, .s2) { color: var(--quote); }
 .highlight [class^="k"] { font-weight: 600; }
 img { max-width: 100%; height: auto; background: #fff; }
-table { border-collapse: collapse; }
+table { border-collapse: collapse; width: max-content; max-width: 50rem; }
 th, td { border: 1px solid var(--line); padding: .3rem .6rem; text-align: left; overflow-wrap: normal; }
 .table, mjx-container[display="true"], mjx-container.wide { display: block; overflow: auto hidden; }
 mjx-container mjx-assistive-mml { width: 1px !important; }
@@ -107,7 +107,7 @@ addEventListener("resize", fit);
 SEARCH = """\
 <h1>Search</h1>
 <p id="found" role="status">Type words into the field above: sections that hold all of them are listed here.</p>
-<ol id="results"></ol>
+<ol id="results" class="mathjax_ignore"></ol>
 <noscript><p>The search needs JavaScript.</p></noscript>
 <script src="search-index.js"></script>
 <script src="search.js"></script>
@@ -136,13 +136,11 @@ function entry({href, title, heading, text}, word) {
   link.href = href;
   link.textContent = heading === title ? title : `${title}: ${heading}`;
   item.append(link);
-  const at = text.toLowerCase().indexOf(word);
-  if (at >= 0) {
-    const mark = document.createElement("mark"), end = at + word.length, from = Math.max(0, at - 60);
-    mark.textContent = text.slice(at, end);
-    item.append(document.createElement("br"), from ? "…" : "", text.slice(from, at), mark, text.slice(end, end + 100));
-    if (end + 100 < text.length) item.append("…");
-  }
+  const at = text.toLowerCase().indexOf(word), end = at < 0 ? 0 : at + word.length, from = Math.max(0, at - 60);
+  const mark = document.createElement("mark");
+  mark.textContent = text.slice(Math.max(0, at), end);
+  item.append(document.createElement("br"), from ? "…" : "", text.slice(from, Math.max(0, at)), mark,
+    text.slice(end, end + 100), end + 100 < text.length ? "…" : "");
   return item;
 }
 
