@@ -206,7 +206,7 @@ def reread(
     """What a model says of sampled replies: log-probability and entropy of each token, (n, t).
 
     Differentiable in the model's weights. With `states` also the last hidden state before each
-    token, (n, t, d). All are 0 behind the end of a reply.
+    token, (n, t, d). Behind the end of a reply the numbers are 0 and the states mean nothing.
     """
     from transformers import DynamicCache
 
