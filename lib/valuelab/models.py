@@ -689,6 +689,11 @@ class Stepper:
         out = self.model(input_ids=ids, attention_mask=self.mask, **self.options)
         return out.logits[:, -1]
 
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows of the batch, in this order; a row may be taken several times."""
+        self.options["past_key_values"].batch_select_indices(rows)
+        self.mask = self.mask[rows]
+
 
 # ------------------------------------------------------------------------ log-probability
 

@@ -11,6 +11,7 @@ from scipy.optimize import linprog, minimize
 from scipy.special import logsumexp
 
 from valuelab.rewards.combination import (
+    WARM_START,
     map_dual,
     pareto_front,
     reachable_region,
@@ -115,7 +116,7 @@ def test_a_base_policy_counts_and_replies_it_cannot_say_stay_unsaid():
 
 
 def test_the_full_set_agrees_with_the_warm_start_from_a_few():
-    r = replies(40_000, 4)
+    r = replies(5 * WARM_START, 4)
     c = r.mean(0) + 0.3 * r.std(0)
     palette = solve_palette(r, c)
     assert palette.shortfall <= 1e-6

@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from valuelab import models
 from valuelab import world as W
+from valuelab.rlhf import loop
 from valuelab.rlhf.loop import Config, Trainer, read_metrics, reread, sample_groups, train
 
 SITUATIONS = W.situations("train", 6, 0)
@@ -60,6 +61,24 @@ def test_the_gradient_through_the_shared_prompt_is_that_of_reading_it_anew_for_e
     log_p = logits[:, -batch.tokens.shape[1] - 1 : -1].log_softmax(-1).gather(-1, batch.tokens[..., None])[..., 0]
     plain = torch.autograd.grad((log_p * batch.mask).sum(), weight)[0]
     torch.testing.assert_close(mine, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_replies_that_end_leave_the_batch_and_like_lengths_are_read_together(tiny, monkeypatch):
+    stops = list(range(0, len(tiny.tokenizer), 4))  # about a quarter of all draws ends a reply
+    monkeypatch.setattr(models, "stop_tokens", lambda lm: stops)
+    sizes, step = [], models.Stepper.__call__
+    monkeypatch.setattr(models.Stepper, "__call__", lambda self, ids: sizes.append(len(ids)) or step(self, ids))
+    prompts = [models.chat(tiny, q) for q in QUESTIONS[:3]]
+    batch = sample_groups(tiny, prompts, 8, max_new_tokens=12, generator=torch.Generator().manual_seed(2))
+    lengths = batch.mask.sum(1).tolist()
+    assert len(set(lengths)) > 3 and sizes[0] == 3 and sizes[1] > sizes[-1], (lengths, sizes)
+    for row, length in zip(batch.tokens.tolist(), lengths, strict=True):  # cut at the first end, not elsewhere
+        assert not set(row[: length - 1]) & set(stops) and (row[length - 1] in stops or length == 12)
+    whole = reread(tiny, batch, states=True)
+    torch.testing.assert_close(whole[0], batch.log_old, atol=2e-5, rtol=1e-4)
+    monkeypatch.setattr(loop, "TOGETHER", 5)
+    for one, other in zip(whole, reread(tiny, batch, states=True), strict=True):
+        torch.testing.assert_close(one[batch.mask], other[batch.mask], atol=2e-5, rtol=1e-4)
 
 
 def test_the_reward_rises_and_the_reference_stays_as_it_was(tiny):

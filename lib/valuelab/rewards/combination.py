@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ __all__ = [
     "solve_palette",
 ]
 
-WARM_START = 4096  # replies in the first, rough solve; the full set then needs two or three steps
+WARM_START = 16384  # replies in the first, rough solve: weights and covariance for the full set to start from
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,15 @@ def solve_palette(
         ValueError: shapes that do not fit, or rewards that are not finite.
     """
     problem = _Problem.of(rewards, target, log_base)
-    start = torch.zeros_like(problem.c)
+    start, covariance = torch.zeros_like(problem.c), None
     if len(problem.r) == 1 and problem.r.shape[1] > 4 * WARM_START:
-        rough = _newton(problem.thinned(WARM_START), start, 1e-3, 30)
+        few = problem.thinned(WARM_START)
+        rough = _newton(few, start, 1e-3, 30)
         if rough.status == "feasible":
             start = rough.weights
-    return _newton(problem, start, tolerance, max_steps)
+            p = few.at(start)[1]
+            covariance = few.covariance(p, few.mean(p))
+    return _newton(problem, start, tolerance, max_steps, covariance)
 
 
 @dataclass
@@ -146,6 +149,7 @@ class _Problem:
     c: Tensor  # (k,)
     log_base: Tensor | None  # (prompts, n); None is uniform, which saves a pass over the replies
     max_dual: float
+    base: Tensor  # E_base[r], (k,)
 
     @classmethod
     def of(cls, rewards: Tensor, target: Tensor | Sequence[float], log_base: Tensor | None):
@@ -163,41 +167,45 @@ class _Problem:
         if c.isnan().any() or (c == math.inf).any():
             raise ValueError(f"solve_palette: no policy reaches the target {c.tolist()}.")
         r = rewards.double() if rewards.ndim == 3 else rewards.double()[None]
-        if not math.isfinite(float(r.sum())):  # one pass; NaN and infinity survive a sum
+        if log_base is None:
+            max_dual, p = math.log(r.shape[1]), r.new_full(r.shape[:2], 1 / r.shape[1])
+        else:
+            log_base = torch.log_softmax(log_base.double().reshape(r.shape[:2]), dim=-1)
+            p = log_base.exp()
+            surprise = torch.where(log_base > -math.inf, -log_base, 0.0)
+            max_dual = float(surprise.amax(dim=-1).mean())
+        problem = cls(r, c, log_base, max_dual, torch.bmm(p[:, None], r)[:, 0].mean(dim=0))
+        if not torch.isfinite(problem.base).all():  # no further pass: NaN and infinity survive a mean
             places = (~torch.isfinite(r)).nonzero()
             raise ValueError(
                 "solve_palette: rewards are not finite, first at (prompt, reply, value) "
                 f"{tuple(places[0].tolist()) if len(places) else 'overflow of their sum'}. "
                 "Drop the reply or mend the scorer."
             )
-        if log_base is None:
-            return cls(r, c, None, math.log(r.shape[1]))
-        log_base = torch.log_softmax(log_base.double().reshape(r.shape[:2]), dim=-1)
-        surprise = torch.where(log_base > -math.inf, -log_base, 0.0)
-        return cls(r, c, log_base, float(surprise.amax(dim=-1).mean()))
+        return problem
 
     def thinned(self, size: int) -> _Problem:
         """Every (n / size)-th reply of a single prompt, for a first rough solve."""
         keep = slice(None, None, -(-self.r.shape[1] // size))
         r = self.r[:, keep].contiguous()
         if self.log_base is None:
-            return _Problem(r, self.c, None, math.log(r.shape[1]))
-        return _Problem(r, self.c, torch.log_softmax(self.log_base[:, keep], -1), self.max_dual)
+            return replace(self, r=r, max_dual=math.log(r.shape[1]))
+        return replace(self, r=r, log_base=torch.log_softmax(self.log_base[:, keep], -1))
 
     def at(self, weights: Tensor) -> tuple[float, Tensor, Tensor]:
         """Dual g(λ), probabilities (prompts, n) and λ · r (prompts, n)."""
         scores = self.r @ weights
         logits = scores if self.log_base is None else scores + self.log_base
-        norm = torch.logsumexp(logits, dim=-1, keepdim=True)
-        p = (logits - norm).exp_()
-        log_mean = float(norm.mean())
+        p = torch.softmax(logits, dim=-1)
+        # log-sum-exp from the likeliest reply, log p = λ · r - norm: spares two passes
+        log_mean = float((logits.amax(dim=-1) - p.amax(dim=-1).log()).mean())
         if self.log_base is None:
             log_mean -= math.log(self.r.shape[1])
         return self.wished(weights) - log_mean, p, scores
 
     def wished(self, weights: Tensor) -> float:
         """λ · c, where a free value (c = -inf) has weight 0 and counts 0."""
-        return float((weights * self.c)[weights > 0].sum())
+        return float(weights @ self.c.nan_to_num(neginf=0.0))
 
     def mean(self, p: Tensor) -> Tensor:
         """E_π[r] of each prompt, (prompts, k)."""
@@ -215,50 +223,68 @@ class _Problem:
         return self.wished(weights) - float(scores.amax(dim=-1).mean())
 
 
-def _newton(problem: _Problem, start: Tensor, tolerance: float, max_steps: int) -> Palette:
-    """Projected Newton ascent on the dual (Bertsekas 1982), stopped by optimality or by proof."""
-    weights, steps = start, 0
+def _newton(
+    problem: _Problem, start: Tensor, tolerance: float, max_steps: int, covariance: Tensor | None = None
+) -> Palette:
+    """Projected Newton ascent on the dual (Bertsekas 1982), stopped by optimality or by proof.
+
+    The covariance costs more than the rest of a step. As long as steps cut the gradient fivefold,
+    the one at hand is mended by what the last step taught (BFGS) instead of made anew. Any positive
+    definite matrix gives a way up: a poor one costs steps, never the solution.
+    """
+    weights, steps, slope, old = start, 0, math.inf, None
     dual, p, scores = problem.at(weights)
     while True:
         means = problem.mean(p)
         mean = means.mean(dim=0)
         gradient = problem.c - mean
         at_bound = (weights <= 0) & (gradient <= 0)
-        if float(torch.where(at_bound, 0.0, gradient).abs().max()) <= tolerance:
+        before, slope = slope, float(torch.where(at_bound, 0.0, gradient).abs().max())
+        if slope <= tolerance:
             status = "feasible"
             break
         excess = problem.excess(weights, scores)
-        if excess > 1e-12 * (1 + float(scores.abs().max())):
+        if excess > 0 and excess > 1e-12 * (1 + float(scores.abs().max())):
             # past the proof the dual grows along λ without end: go just beyond its feasible limit
             weights = weights * (1 + max(0.0, problem.max_dual - dual + 1) / excess)
             dual, p, scores = problem.at(weights)
             mean, status = problem.mean(p).mean(dim=0), "infeasible"
             break
-        step = _direction(gradient, problem.covariance(p, means), at_bound)
+        if covariance is None or slope > before / 5:
+            covariance = problem.covariance(p, means)
+        elif old is not None:
+            covariance = _secant(covariance, weights - old[0], mean - old[1])
+        old = weights, mean
+        step = _direction(gradient, covariance, at_bound)
         found = _line_search(problem, weights, dual, gradient, step) if steps < max_steps else None
         if found is None:
             status = "feasible" if float(gradient.max()) <= max(tolerance, 1e-6) else "undecided"
             break
         weights, dual, p, scores = found
         steps += 1
-    uniform = torch.full_like(p, 1 / p.shape[1])
-    base = problem.mean(uniform if problem.log_base is None else problem.log_base.exp())
     # KL(π ‖ base) = λ · E_π[r] - log E_base exp(λ · r), and the dual holds the second term
     kl = float(weights @ mean) - problem.wished(weights) + dual
     return Palette(
-        weights, problem.c, mean, base.mean(dim=0), kl, dual, problem.max_dual, status, steps
+        weights, problem.c, mean, problem.base, kl, dual, problem.max_dual, status, steps
     )
 
 
 def _direction(gradient: Tensor, covariance: Tensor, at_bound: Tensor) -> Tensor:
     """Newton step on the free weights; the others stay at zero."""
-    free = ~at_bound
-    step = torch.zeros_like(gradient)
-    hessian = covariance[free][:, free]
+    free = (~at_bound).double()
     # a hair of ridge: constant or repeated rewards leave the covariance singular
-    ridge = 1e-10 * hessian.diagonal().clamp(min=0) + 1e-12
-    step[free] = torch.linalg.solve(hessian + torch.diag(ridge), gradient[free])
-    return step
+    ridge = 1e-10 * covariance.diagonal().clamp(min=0) + 1e-12 + at_bound
+    hessian = covariance * torch.outer(free, free) + torch.diag(ridge)
+    return torch.linalg.solve(hessian, torch.where(at_bound, 0.0, gradient))
+
+
+def _secant(covariance: Tensor, moved: Tensor, gained: Tensor) -> Tensor:
+    """BFGS: the covariance changed so that it explains what a move of λ did to E[r]."""
+    told = covariance @ moved
+    explained, true = float(moved @ told), float(moved @ gained)
+    if min(explained, true) <= 1e-12 * float(moved @ moved):  # no curvature along the move
+        return covariance
+    return covariance + torch.outer(gained, gained) / true - torch.outer(told, told) / explained
 
 
 def _line_search(problem: _Problem, weights: Tensor, dual: float, gradient: Tensor, step: Tensor):

@@ -9,7 +9,8 @@ bit, from its last checkpoint: weights and optimiser as safetensors, the rest as
 unpickled.
 
 Each prompt is read once, not once a reply: its keys and values are computed for the group and
-repeated, in sampling and in the pass with gradients alike.
+repeated, in sampling and in the pass with gradients alike. Nothing is computed for long behind the
+end of a reply: sampling drops what has ended, and reading takes replies of like length together.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ __all__ = ["Config", "Critic", "Result", "Rollout", "Trainer", "read_metrics", "
 Reward = Callable[[list[str], list[str]], Tensor]  # (questions, replies) -> (n,)
 ALGORITHMS = ("rloo", "grpo", "ppo", "reinforce")
 CONTROLS = ("none", "clip_cov", "kl_cov")
+TOGETHER = 32  # replies read in one pass
 
 
 @dataclass(frozen=True)
@@ -171,23 +173,31 @@ def sample_groups(
     stops = torch.tensor(models.stop_tokens(lm), device=lm.device)
     step = models.Stepper(lm, seen)
     logits = step(prompt).repeat_interleave(replies, 0)
-    step.options["past_key_values"].batch_repeat_interleave(replies)
-    step.mask = seen.repeat_interleave(replies, 0)
-    live = torch.ones(len(logits), dtype=torch.bool, device=lm.device)
-    tokens, mask, chosen = [], [], []
+    step.keep(torch.arange(len(ids), device=lm.device).repeat_interleave(replies))
+    n = len(logits)
+    rows = torch.arange(n, device=lm.device)  # those still being continued
+    live = torch.ones(n, dtype=torch.bool, device=lm.device)  # and among them those that have not ended
+    tokens = torch.full((n, max_new_tokens), lm.tokenizer.pad_token_id, device=lm.device)
+    mask = torch.zeros_like(tokens, dtype=torch.bool)
+    chosen = torch.zeros_like(tokens, dtype=torch.float32)
     for number, u in enumerate(uniform):
-        token = models.pick(logits, u, temperature)
-        tokens.append(token)
-        mask.append(live)
-        chosen.append(token_log_prob(logits, token, temperature=temperature)[0])
+        token = models.pick(logits, u[rows], temperature)
+        tokens[rows, number], mask[rows, number] = token, live
+        chosen[rows, number] = token_log_prob(logits, token, temperature=temperature)[0] * live
         live = live & ~torch.isin(token, stops)
-        if number + 1 == max_new_tokens or (lm.device.type == "cpu" or number % 8 == 7) and not live.any():
-            break
-        logits = step(token[:, None])
-    tokens, mask, chosen = (torch.stack(x, 1) for x in (tokens, mask, chosen))
+        if lm.device.type == "cpu" or number % 8 == 7:  # every few steps is enough: each look waits for the device
+            going = live.nonzero()[:, 0]
+            if len(going) == 0:
+                break
+            if len(going) <= 0.75 * len(rows):
+                step.keep(going)
+                rows, token, live = rows[going], token[going], live[going]
+        if number + 1 < max_new_tokens:
+            logits = step(token[:, None])
+    tokens, mask, chosen = (x[:, : number + 1] for x in (tokens, mask, chosen))
     rows = [t[m] for t, m in zip(tokens.cpu(), mask.cpu(), strict=True)]
     texts = [lm.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
-    return Rollout(prompt, seen, tokens, mask, chosen * mask, texts, 1 - float(live.float().mean()))
+    return Rollout(prompt, seen, tokens, mask, chosen, texts, 1 - float(live.sum()) / n)
 
 
 def reread(
@@ -196,42 +206,51 @@ def reread(
     """What a model says of sampled replies: log-probability and entropy of each token, (n, t).
 
     Differentiable in the model's weights. With `states` also the last hidden state before each
-    token, (n, t, d).
+    token, (n, t, d). Behind the end of a reply the numbers are 0 and the states mean nothing.
     """
     from transformers import DynamicCache
 
-    options = {"use_cache": True, "output_hidden_states": states}
-    if models.accepts(lm.model, "logits_to_keep"):
-        head = {**options, "logits_to_keep": 1}
-    else:
-        head = options
     cache = DynamicCache(config=models.plain(lm.model).config)
-    place = _positions(lm, rollout.prompt_mask)
-    first = lm.model(
-        input_ids=rollout.prompt, attention_mask=rollout.prompt_mask, past_key_values=cache, **head,
-        **({} if place is None else {"position_ids": place}),
-    )  # fmt: skip
-    logits = [first.logits[:, -1:].repeat_interleave(rollout.group, 0)]
-    hidden = [first.hidden_states[-1][:, -1:].repeat_interleave(rollout.group, 0)] if states else []
-    if rollout.tokens.shape[1] > 1:
-        cache.batch_repeat_interleave(rollout.group)
-        fed = rollout.tokens[:, :-1]
-        before = rollout.prompt_mask.repeat_interleave(rollout.group, 0)
-        mask = torch.cat([before, torch.ones_like(fed)], 1)  # behind the end nothing is read: causal
-        place = _positions(lm, mask)
-        rest = lm.model(
-            input_ids=fed, attention_mask=mask, past_key_values=cache, **options,
-            **({} if place is None else {"position_ids": place[:, -fed.shape[1] :]}),
-        )  # fmt: skip
-        logits.append(rest.logits)
-        hidden += [rest.hidden_states[-1]] if states else []
-    targets = rollout.tokens.masked_fill(~rollout.mask, -100)
-    log_p, entropy = token_log_prob(torch.cat(logits, 1), targets, temperature=temperature)
-    return log_p, entropy, torch.cat(hidden, 1) if states else None
+    first = _read(lm, cache, rollout.prompt, rollout.prompt_mask, states, keep=1)
+    lengths = rollout.mask.sum(1)
+    order = lengths.argsort(stable=True)
+    parts = []
+    for rows in order.split(TOGETHER):
+        width, asked = int(lengths[rows[-1]]), rows // rollout.group
+        found = [[x[asked] for x in first]]
+        if width > 1:
+            fed = rollout.tokens[rows, : width - 1]
+            # behind the end of a reply nothing is read: causal
+            mask = torch.cat([rollout.prompt_mask[asked], torch.ones_like(fed)], 1)
+            found.append(_read(lm, _branch(cache, asked), fed, mask, states))
+        logits, *hidden = (torch.cat(x, 1) for x in zip(*found, strict=True))
+        targets = rollout.tokens[rows, :width].masked_fill(~rollout.mask[rows, :width], -100)
+        told = token_log_prob(logits, targets, temperature=temperature)
+        behind = rollout.tokens.shape[1] - width
+        parts.append([F.pad(x, (0, behind)) for x in told] + [F.pad(h, (0, 0, 0, behind)) for h in hidden])
+    log_p, entropy, *hidden = (torch.cat(x)[order.argsort()] for x in zip(*parts, strict=True))
+    return log_p, entropy, hidden[0] if states else None
 
 
-def _positions(lm: LM, mask: Tensor) -> Tensor | None:
-    return (mask.cumsum(1) - 1).clamp(min=0) if models.accepts(lm.model, "position_ids") else None
+def _read(lm: LM, cache, ids: Tensor, mask: Tensor, states: bool, keep: int = 0) -> list[Tensor]:
+    """Logits of the last `keep` of ids (rows, m), 0 for all, and with `states` the last hidden states.
+
+    The cache holds what comes before ids, and takes them in; mask covers both.
+    """
+    options = {"logits_to_keep": keep} if keep and models.accepts(lm.model, "logits_to_keep") else {}
+    if models.accepts(lm.model, "position_ids"):
+        options["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    options |= {"past_key_values": cache, "use_cache": True, "output_hidden_states": states}
+    out = lm.model(input_ids=ids, attention_mask=mask, **options)
+    return [x[:, -keep:] for x in [out.logits, *([out.hidden_states[-1]] if states else [])]]
+
+
+def _branch(cache, rows: Tensor):
+    """A cache that goes on from these rows of another, which stays as it is."""
+    own = copy.copy(cache)
+    own.layers = [copy.copy(layer) for layer in cache.layers]
+    own.batch_select_indices(rows)
+    return own
 
 
 class Critic(nn.Module):
