@@ -222,7 +222,7 @@ fig, ax = plt.subplots(figsize=(6, 3.5))
 for (name, values), style in zip(kls.items(), ("o-", "s--", "^:"), strict=True):
     ax.plot(strengths, values, style, ms=5, label=name)
 ax.set(xlabel="strength s = 1 / β", ylabel="KL from the base (nats)")
-ax.legend(fontsize=10)
+ax.legend(fontsize=10, loc="lower center", bbox_to_anchor=(0.45, 1), ncols=3)
 show(
     fig,
     f"At strength 1 the three are {kls['raw reward'][4]:.2f}, "

@@ -472,7 +472,7 @@ for k, (name, r) in enumerate({"before": moved.before, "after": moved.after}.ite
 left.set_yticks(range(10), VALUES)
 left.invert_yaxis()
 left.set(xlabel="rank, 1 is strongest", title="ranks with 95 % intervals")
-left.legend()
+fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
 right.errorbar(change, range(10), xerr=np.maximum(0, [change - low, high - change]), fmt="o", color=plots.COLORS[2], capsize=3)
 right.axvline(0, color=plots.GREY, lw=0.8)
 right.set(xlabel="change of strength, logits", title="paired change")
