@@ -31,10 +31,9 @@ SHAPE = {
 }  # fmt: skip
 CONFIGS = {"qwen2": transformers.Qwen2Config, "llama": transformers.LlamaConfig}
 CHILD = """
-import resource, sys
-from valuelab.cli import app
+import resource, runpy
 try:
-    app(sys.argv[1:], standalone_mode=False)
+    runpy.run_module("valuelab", run_name="__main__", alter_sys=True)
 finally:
     print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
