@@ -229,6 +229,7 @@ def claim_folder(folder: Path, manifest: dict) -> None:
 
 
 def read_manifest(folder: Path) -> dict:
+    """What `capture_to_disk` wrote about itself; CaptureError where the folder holds no such file."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -241,6 +242,7 @@ def read_manifest(folder: Path) -> dict:
 
 
 def as_layers(layers: Iterable[int] | int | None, manifest: dict) -> list[int]:
+    """The layers asked for (None: all that were captured); CaptureError names those that were not."""
     there = manifest["layers"]
     if layers is None:
         return there
@@ -252,6 +254,7 @@ def as_layers(layers: Iterable[int] | int | None, manifest: dict) -> list[int]:
 
 
 def shard_path(folder: Path, k: int) -> Path:
+    """Where shard `k` of a capture lies."""
     return folder / f"shard-{k:05d}.safetensors"
 
 

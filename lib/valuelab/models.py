@@ -284,6 +284,7 @@ def sensible_dtype(model: nn.Module, device: torch.device) -> torch.dtype:
 
 
 def hardware_bf16(device: torch.device) -> bool:
+    """Whether a GPU computes in bfloat16 itself: compute capability 8.0 and newer, and every ROCm device."""
     return torch.cuda.get_device_capability(device) >= (8, 0) or torch.version.hip is not None
 
 
@@ -312,6 +313,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def load_config(source: str) -> Any:
+    """The configuration of a hub id or folder; ModelError says what is wrong and how to mend it."""
     from transformers import AutoConfig
 
     try:
@@ -321,6 +323,7 @@ def load_config(source: str) -> Any:
 
 
 def load_tokenizer(source: str) -> Any:
+    """The tokenizer of a hub id or folder; ModelError where it is missing, damaged or empty."""
     from transformers import AutoTokenizer
 
     try:
@@ -342,6 +345,7 @@ def load_tokenizer(source: str) -> Any:
 
 
 def load_weights(source: str, device: Any) -> nn.Module:
+    """The causal language model of a hub id or folder, every weight of it read from its files; else ModelError."""
     from transformers import AutoModelForCausalLM
 
     where = {"device_map": "auto"} if device == "auto" else {}
@@ -420,6 +424,7 @@ def explain(source: str, error: Exception) -> ModelError:
 
 
 def first_line(error: Exception) -> str:
+    """The first 160 characters of an error's message, or its type where it says nothing."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     return text[:160].rstrip(". ")
 
@@ -467,6 +472,7 @@ def chat(lm: LM, user: str, system: str | None = None, history: Sequence[Any] = 
 
 
 def as_messages(history: Sequence[Any]) -> list[dict[str, str]]:
+    """A history of messages or of (said, reply) pairs as chat messages."""
     messages: list[dict[str, str]] = []
     for turn in history:
         if isinstance(turn, dict):
@@ -499,6 +505,7 @@ def encode(lm: LM, texts: Sequence[str]) -> list[list[int]]:
 
 
 def tokenize(lm: LM, texts: list[str], add_special: bool) -> list[list[int]]:
+    """Token ids of each text, without the end token that some tokenizers append: the text is to go on."""
     found = lm.tokenizer(
         texts, add_special_tokens=add_special, padding=False, return_attention_mask=False
     )["input_ids"]
@@ -524,6 +531,7 @@ def check_length(lm: LM, ids: Sequence[Sequence[int]], extra: int = 0) -> None:
 
 
 def context_length(model: nn.Module) -> int:
+    """Tokens the model can read at once (10⁹ where its configuration sets no limit)."""
     config = text_config(model)
     sizes = (getattr(config, key, None) for key in ("max_position_embeddings", "n_positions"))
     return next((int(s) for s in sizes if s), 10**9)
@@ -756,6 +764,7 @@ def join(
 
 
 def shared_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Number of leading tokens that two sequences have in common."""
     return next(
         (k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
     )

@@ -64,6 +64,7 @@ def brier(probabilities: Any, y: Any) -> float:
 
 
 def as_arrays(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (n,) as float64 and outcomes (n,) as bool; ValueError where shapes differ or a score is not finite."""
     z = np.asarray(torch.as_tensor(scores).detach().cpu().double())
     y = np.asarray(torch.as_tensor(y).cpu()).astype(bool)
     if z.shape != y.shape or z.ndim != 1 or not len(z):

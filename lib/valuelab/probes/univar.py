@@ -206,6 +206,7 @@ def divide(answers: Tensor, held_out: float, seed: int, size: int) -> tuple[Tens
 
 
 def check_answers(answers: Tensor, least: int) -> None:
+    """ValueError unless answers are finite and (sources ≥ 2, questions ≥ `least`, d)."""
     if answers.ndim != 3 or answers.shape[0] < 2 or answers.shape[1] < least:
         raise ValueError(
             f"value_embedding: answers have shape {tuple(answers.shape)}; give (sources, questions, "

@@ -245,4 +245,5 @@ def validated_probe(
 
 
 def as_labels(y: Any) -> np.ndarray:
+    """Labels (n,) as bool, from any tensor, array or list."""
     return np.asarray(torch.as_tensor(y).cpu()).astype(bool)
