@@ -59,8 +59,6 @@ def distil(
                 f"distil: reply {k} has other tokens after the told prompt than after the plain "
                 "one; let both prompts end alike, as a chat template does."
             )
-    with torch.no_grad():
-        wanted = [reply_log_probs(lm, [b], [j]) for b, j in zip(rows_told, starts_told, strict=True)]
     states = capture(lm, list(plain)[:batch_size], list(layers))
     size = {k: h.square().mean().sqrt().to(lm.device) for k, h in states.items()}
     moves = {k: torch.zeros(lm.d_model, device=lm.device, requires_grad=True) for k in size}
@@ -71,9 +69,10 @@ def distil(
         if len(order) < batch_size:
             order = torch.randperm(len(rows), generator=draw).tolist()
         batch, order = order[:batch_size], order[batch_size:]
+        with torch.no_grad():
+            goal = reply_log_probs(lm, [rows_told[i] for i in batch], [starts_told[i] for i in batch])
         with moved(lm, {k: size[k] * m for k, m in moves.items()}):
             said = reply_log_probs(lm, [rows[i] for i in batch], [starts[i] for i in batch])
-        goal = torch.cat([wanted[i] for i in batch])
         loss = (goal.exp() * (goal - said)).sum(-1).mean()
         for m, grad in zip(moves.values(), torch.autograd.grad(loss, list(moves.values())), strict=True):
             m.grad = grad
