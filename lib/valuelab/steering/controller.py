@@ -176,11 +176,11 @@ class Control:
 
     def allow(self) -> None:
         """Work out which tokens may be shifted, once for all layers."""
-        self.allowed = None if self.reach is True or self.reach is False else self.reach
+        allowed = None if isinstance(self.reach, bool) else self.reach
         if self.row_gate is not None and self.verdict is None:
             gate = self.row_gate[:, None]
-            known = self.allowed is None
-            self.allowed = gate.expand_as(self.tokens.real) if known else self.allowed & gate
+            allowed = gate.expand_as(self.tokens.real) if allowed is None else allowed & gate
+        self.allowed = allowed
 
     # ---------------------------------------------------------------------- the account
 
@@ -380,7 +380,7 @@ class LayerShift:
         """Targets in logits, (batch, k) or (k,)."""
         if not self.per_row:
             return torch.stack(self.targets)
-        batch = len(tokens.index)
+        batch = len(tokens.real)
         rows = [tokens.of_rows(t) if t.ndim else t.expand(batch) for t in self.targets]
         return torch.stack(rows, 1)
 
