@@ -317,12 +317,12 @@ class LayerShift:
 
     def constant(self, h: Tensor) -> Tensor:
         """Added vectors and removed directions."""
-        x = h.to(self.width)
+        x = cast(h, self.width)
         if self.added is not None:
             x = x + self.added
         for u, strength in self.removed:
             x = x - strength * (x @ u)[..., None] * u
-        return x.to(h.dtype)
+        return cast(x, h.dtype)
 
     def minimal(self, h: Tensor, allowed: Tensor | None, tokens: Tokens) -> Tensor:
         if self.settings is not None:
@@ -334,7 +334,7 @@ class LayerShift:
             step, score = self.several(h, goals)
             self.note(score, step, goals)
             return keep_closed(h, (h + step).to(h.dtype), allowed)
-        x = h.to(self.width)
+        x = cast(h, self.width)
         if self.per_row:
             need = tokens.of_rows(self.need)[:, None]
             missing = need + linear(x, self.against)
@@ -343,7 +343,7 @@ class LayerShift:
             missing = linear(x, self.against, self.need)  # (b, t, 1), in logits
             self.record = (missing,)
         moved = torch.addcmul(x, clamp_side(missing, self.sides[0]), self.pull)
-        return keep_closed(h, moved.to(h.dtype), allowed)
+        return keep_closed(h, cast(moved, h.dtype), allowed)
 
     def note(self, score: Tensor, step: Tensor, goals: Tensor) -> None:
         """Keep what the account needs: readings, their change, sizes and targets."""
@@ -473,7 +473,7 @@ def target_logits(target: float | Tensor, device: Any, dtype: torch.dtype) -> Te
 def clamp_side(gap: Tensor, side: str) -> Tensor:
     """Only the part of a gap that `side` asks to close."""
     if side == "at least":
-        return gap.clamp(min=0)
+        return gap.relu()
     return gap.clamp(max=0) if side == "at most" else gap
 
 
@@ -484,6 +484,11 @@ def unanimous(gate: Tensor) -> bool | None:
         return None
     opened = int(gate.sum())
     return opened > 0 if opened in (0, len(gate)) else None
+
+
+def cast(h: Tensor, dtype: torch.dtype) -> Tensor:
+    """`h` in a dtype; a hook at every token notices even a call of `to` that does nothing."""
+    return h if h.dtype == dtype else h.to(dtype)
 
 
 def keep_closed(h: Tensor, moved: Tensor, allowed: Tensor | None) -> Tensor:

@@ -202,6 +202,8 @@ def padding(
     """The pass's attention mask, (batch, past + length) or None, and its last `length` columns."""
     mask = kwargs.get("attention_mask")
     if torch.is_tensor(mask) and mask.ndim == 2 and mask.shape[1] >= past + length:
-        mask = mask[:, : past + length].to(device)  # a static cache's mask is longer
+        if mask.shape[1] > past + length:  # a static cache's mask is longer
+            mask = mask[:, : past + length]
+        mask = mask.to(device)
         return mask, mask[:, past:].bool()
     return None, torch.ones(batch, length, dtype=torch.bool, device=device)
