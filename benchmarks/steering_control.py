@@ -6,8 +6,9 @@ Every method answers the same held-out situations of each of the ten values, sam
 reads the replies: success is a reply that takes the value's side or speaks for it. Directions, blocks and strengths
 come from situations of the training kind alone, by this rule: of the settings in `GRID` that leave at least 98 % as
 many replies grammatical as without steering (the bar is 97), take the one with the largest gain; where none does, the
-one with the most grammatical replies. All settings that were tried stand in `curve`. Intervals resample situations
-(95 %, 2000 draws). Writes `benchmarks/results/steering_control.json`; bars that are not met say so there.
+one with the most grammatical replies. The best method is what the same rule finds among all settings of all methods.
+All settings that were tried stand in `curve`. Intervals resample situations (95 %, 2000 draws). Writes
+`benchmarks/results/steering_control.json`; bars that are not met say so there.
 """
 
 from __future__ import annotations
@@ -24,12 +25,23 @@ import torch
 import transformers
 from machine import cpu
 
-from valuelab import models, probes
+from valuelab import models
 from valuelab import world as W
 from valuelab.activations import capture
 from valuelab.evaluate import planted
+from valuelab.evaluate.methods import Kit
 from valuelab.measure.intervals import cluster_bootstrap, interval_of_draws
-from valuelab.steering import Gate, add, gain_kept, joint_shift, level_probe, logit, minimal, sequential_shift, steer
+from valuelab.steering import (
+    add,
+    distil,
+    gain_kept,
+    joint_shift,
+    level_probe,
+    logit,
+    minimal,
+    sequential_shift,
+    steer,
+)
 from valuelab.values import VALUES
 
 RESULTS = Path(__file__).parent / "results" / "steering_control.json"
@@ -47,6 +59,7 @@ GRID = {
     ],
     "additive, one block": [{"exit": exit_, "strength": a} for exit_ in (2, 3) for a in (0.5, 0.8, 1.1, 1.4)],
     "minimal, one block": [{"exit": exit_, "target": p} for exit_ in (2, 3) for p in (0.9, 0.99, 0.999)],
+    "learnt, every block": [{"strength": a} for a in (0.8, 1.0, 1.2)],
 }  # fmt: skip
 
 
@@ -66,6 +79,24 @@ def attended(lm, prompts: list[str], block: int) -> torch.Tensor:
     return torch.stack([seen["h"][i, heads[i] + 1 : len(ids[i]) - 1].mean(0) for i in range(len(ids))])
 
 
+def learnt(lm, seed: int, situations: int = 64) -> dict[tuple[str, int], torch.Tensor]:
+    """{("learnt", block): (10, d)}: with them added, questions are answered as after a persona line for the value.
+
+    Learnt by gradient on situations of the training kind, from replies that the model itself gives after such lines.
+    """
+    found = {("learnt", block): [] for block in range(lm.n_layers)}
+    for value in VALUES:
+        asked = W.situations("train", situations, 1000 + seed, value=value)
+        lines = [high for high, _ in planted.persona_pairs(value, situations, seed)]
+        plain = [models.chat(lm, s.text) for s in asked]
+        told = [models.chat(lm, s.text, system=line) for s, line in zip(asked, lines, strict=True)]
+        replies = models.generate(lm, told, max_new_tokens=40, seed=seed)
+        vectors = distil(lm, plain, told, [f" {r}" for r in replies], range(lm.n_layers), seed=seed)
+        for block, vector in vectors.items():
+            found["learnt", block].append(vector)
+    return {place: torch.stack(rows) for place, rows in found.items()}
+
+
 def directions(lm, seed: int, pairs: int = 40) -> tuple[dict, dict]:
     """Directions {(place, block): (10, d)}, and {block: {value: states at "I would"}} under low and high persona lines.
 
@@ -76,7 +107,7 @@ def directions(lm, seed: int, pairs: int = 40) -> tuple[dict, dict]:
     """
     asked = W.situations("train", pairs, 1000 + seed)
     entries = sorted({x["entry"] for x in GRID["two blocks"]})
-    exits = sorted({x["exit"] for settings in GRID.values() for x in settings})
+    exits = sorted({x["exit"] for settings in GRID.values() for x in settings if "exit" in x})
     found, states = {}, {block: {} for block in exits}
     for value in VALUES:
         lines = planted.persona_pairs(value, pairs, seed)
@@ -105,7 +136,7 @@ def level_probes(found: dict, states: dict, block: int) -> dict:
 
 def plans(method: str, setting: dict, found: dict, states: dict, noise: int | None = None) -> dict:
     """{value: [(plan, scope), ...]} of a method; with `noise`, a seed, random vectors of the same lengths."""
-    block = setting["exit"]
+    block = setting.get("exit")
     if method == "minimal, one block":
         levels = level_probes(found, states, block)
         return {v: [(minimal(levels[v], setting["target"]), "all")] for v in VALUES}
@@ -114,6 +145,8 @@ def plans(method: str, setting: dict, found: dict, states: dict, noise: int | No
     elif method == "additive, two blocks":
         first = setting["before_strength"] * found["would", setting["before"]]
         parts = [(setting["before"], first, "all"), (block, setting["strength"] * found["would", block], "all")]
+    elif method == "learnt, every block":
+        parts = [(k, setting["strength"] * x, "all") for (kind, k), x in found.items() if kind == "learnt"]
     else:
         mixed = EXIT_MIX[0] * found["would", block] + EXIT_MIX[1] * found["reply", block]
         entry = setting["entry_strength"] * found["entry", setting["entry"]]
@@ -224,14 +257,6 @@ def facts(lm, plans: dict | None, gate=None, n: int = 60) -> float:
     return round(100 * float(np.mean(shares)), 2)
 
 
-def topic_gate(lm) -> Gate:
-    """Opens for questions that ask for a choice, read after the first block."""
-    texts = [models.chat(lm, s.text) for s in W.situations("train", 60, 7)]
-    texts += [models.chat(lm, q) for q, _ in W.facts(60, 7)]
-    probe = probes.logistic(capture(lm, texts, 0)[0], torch.arange(120) < 60)
-    return Gate(probe.with_(layer=0), 0.5)
-
-
 def joint_against_sequential(states: dict, levels: dict, names: tuple, sides: list, targets: list) -> dict:
     """Worst missed target in logits on states of the model; the joint solution in float32, with the default ridge."""
     h = torch.cat([x for pair in states.values() for x in pair]).double()
@@ -257,11 +282,12 @@ def joint_against_sequential(states: dict, levels: dict, names: tuple, sides: li
 
 def measure(lm, items: int, tuning: int, seed: int) -> dict:
     found, states = directions(lm, seed)
+    found |= learnt(lm, seed)
     chosen, curve = tune(lm, found, states, tuning, seed)
     methods = {name: plans(name, setting, found, states) for name, setting in chosen.items()}
-    for name in ("two blocks", "additive, two blocks", "additive, one block"):
+    for name in ("two blocks", "additive, two blocks", "additive, one block", "learnt, every block"):
         methods[f"random, {name}"] = plans(name, chosen[name], found, states, noise=seed)
-    bench, gate = Bench(lm, items, seed, "held_out"), topic_gate(lm)
+    bench, gate = Bench(lm, items, seed, "held_out"), Kit(lm, VALUES[0]).gate()  # one gate serves every value
     runs = {"unsteered": bench(), "persona prompt": bench(lines=bench.high)}
     runs |= {name: bench(way) for name, way in methods.items()}
     plain = runs["unsteered"]

@@ -1,6 +1,7 @@
 """Steering: shift hidden states so that the model shows a value, and say what was done."""
 
 from valuelab.steering.controller import Control, steer
+from valuelab.steering.distillation import distil
 from valuelab.steering.effects import (
     anti_steerable_share,
     circle_correlation,
@@ -50,6 +51,7 @@ __all__ = [
     "anti_steerable_share",
     "choose_layers",
     "circle_correlation",
+    "distil",
     "export_gguf",
     "gain_kept",
     "gated",

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from valuelab import kernels
 from valuelab.activations import residual, with_residual
@@ -20,7 +21,7 @@ from valuelab.models import LM, plain
 from valuelab.steering.gate import at_last, check_gates
 from valuelab.steering.plan import Plan, Shift, as_plan
 from valuelab.steering.scope import Tokens, Tracker, check_scope, in_scope
-from valuelab.steering.shift import logit, one_sided, ridged_solution, wide
+from valuelab.steering.shift import logit, one_sided, ridged_solution
 
 MODES = ("per_token", "frozen")
 KEPT_PASSES = 128  # passes whose records wait before they are summed
@@ -81,6 +82,7 @@ class Control:
         self.scope = check_scope(scope)
         first = min(plan.layers, default=lm.n_layers)
         self.gates, self.fixed_gate = check_gates(gate, first, lm.d_model)
+        self.fixed_verdict = None if self.fixed_gate is None else unanimous(self.fixed_gate)
         options = {"frozen": mode == "frozen", "joint": joint, "ridge": ridge, "cap": cap}
         self.layers = {
             k: LayerShift(plan.at(k), lm.device, lm.dtype, **options) for k in plan.layers
@@ -95,6 +97,8 @@ class Control:
         self.tokens: Tokens | None = None
         self.reach: Tensor | bool = False  # tokens in scope, before the gate
         self.row_gate: Tensor | None = None  # (batch,) or None for all open
+        self.verdict: bool | None = None  # of the gate on every row; None: they differ, or not known
+        self.allowed: Tensor | None = None  # tokens to shift, (batch, length); None for every one
         self.opened: dict[int, Tensor] = {}  # gate number -> (batch,)
         self.passes = 0
         self.waiting: list[tuple] = []
@@ -124,7 +128,6 @@ class Control:
         stack.close()
         forget_compiled_hooks()
         self.collect()
-        self.tokens = None
 
     # ------------------------------------------------------------------ inside a pass
 
@@ -136,8 +139,12 @@ class Control:
         self.reach = in_scope(self.scope, tokens)
         if self.fixed_gate is not None:
             self.row_gate = tokens.of_rows(self.fixed_gate)
-        elif self.gates and tokens.phase != "generated":
-            self.row_gate, self.opened = None, {}
+            self.verdict = self.fixed_verdict
+        elif tokens.phase != "generated":
+            self.row_gate, self.verdict, self.opened = None, None, {}
+        elif self.opened:  # the prompt has been read
+            self.verdict, self.opened = unanimous(self.row_gate), {}
+        self.allow()
         self.passes += 1
 
     def hook(self, layer: int):
@@ -154,7 +161,10 @@ class Control:
             if self.reach is False:
                 shift.freeze(h, self.tokens)  # measured, though nothing here is moved
                 return None
-            return with_residual(output, shift(h, self.allowed(), self.tokens))
+            if self.verdict is False:
+                shift.record = ()  # seen, neither measured nor moved
+                return None
+            return with_residual(output, shift(h, self.allowed, self.tokens))
 
         return after
 
@@ -162,37 +172,46 @@ class Control:
         for k, gate in gates:
             self.opened[k] = gate.open(gate.reading(h, self.tokens))
         self.row_gate = torch.stack(list(self.opened.values())).all(0)
+        self.allow()
 
-    def allowed(self) -> Tensor | None:
-        """Tokens to shift, (batch, length), or None for every one."""
-        if self.row_gate is None:
-            return None if self.reach is True else self.reach
-        gate = self.row_gate[:, None]
-        return gate.expand_as(self.tokens.index) if self.reach is True else self.reach & gate
+    def allow(self) -> None:
+        """Work out which tokens may be shifted, once for all layers."""
+        allowed = None if isinstance(self.reach, bool) else self.reach
+        if self.row_gate is not None and self.verdict is None:
+            gate = self.row_gate[:, None]
+            allowed = gate.expand_as(self.tokens.real) if allowed is None else allowed & gate
+        self.allowed = allowed
 
     # ---------------------------------------------------------------------- the account
 
     def collect(self) -> None:
         """Set the records of the pass that has ended aside; sum them up now and then."""
-        if self.tokens is None:
+        tokens, self.tokens = self.tokens, None
+        if tokens is None:
             return
         records = {k: s.record for k, s in self.layers.items() if s.record is not None}
         for shift in self.layers.values():
             shift.record = None
-        self.waiting.append((records, self.tokens, self.reach, self.row_gate))
+        prompt = tokens.phase != "generated"
+        self.waiting.append((records, tokens.real, self.reach, self.row_gate, prompt))
         if len(self.waiting) >= KEPT_PASSES:
             self.add_up()
 
     def add_up(self) -> None:
-        for records, tokens, reach, row_gate in self.waiting:
-            if tokens.phase != "generated":
-                opened = torch.ones(len(tokens.index)) if row_gate is None else row_gate
+        """Sum up what waits, all passes of a layer at once."""
+        found: dict[int, list[tuple]] = {layer: [] for layer in self.layers}
+        for records, real, reach, row_gate, prompt in self.waiting:
+            if prompt:
+                opened = torch.ones(len(real)) if row_gate is None else row_gate
                 self.gate_sums += torch.tensor([float(opened.sum()), len(opened)])
-            for layer, (score, step, size) in records.items():
-                counted = tokens.real if reach is True else reach & tokens.real
-                if row_gate is not None:
-                    counted = counted & row_gate[:, None]
-                new = self.layers[layer].account(score, step, size, counted, tokens)
+            counted = real if reach is True else reach & real
+            if row_gate is not None:
+                counted = counted & row_gate[:, None]
+            for layer, record in records.items():
+                found[layer].append((record, real, counted))
+        for layer, of_passes in found.items():
+            if of_passes:
+                new = self.layers[layer].account(*zip(*of_passes, strict=True))
                 self.sums[layer] = self.sums[layer] + new if layer in self.sums else new
         self.waiting = []
 
@@ -208,7 +227,6 @@ class Control:
             Readings after the shift are computed in float32 before rounding to the model's dtype.
         """
         self.collect()
-        self.tokens = None
         self.add_up()
         seen = float(self.gate_sums[1])
         return {
@@ -258,10 +276,11 @@ class LayerShift:
             return [(s, s.probe.weight.to(device, width)) for s in shifts if s.kind == kind]
 
         added = [s.strength * w for s, w in weights("add")]
+        self.width = width
         self.added = torch.stack(added).sum(0) if added else None
         self.removed = [(w / w.norm(), s.strength) for s, w in weights("remove")]
         self.goals = [s for s in shifts if s.kind == "minimal"]
-        self.record: tuple | None = None
+        self.record: tuple | None = None  # of the last pass; () where nothing was measured
         self.frozen_step: Tensor | None = None
         if not self.goals:
             return
@@ -273,13 +292,15 @@ class LayerShift:
         self.per_row = any(t.ndim for t in self.targets)
         self.norms = self.W.norm(dim=1)
         self.pull = self.strength[0] * self.W[0] / self.norms[0] ** 2  # (d,)
-        self.need = self.targets[0] - self.bias[0]
+        self.against = -self.W  # so that one product gives what is missing, `need` − w·h
+        self.need = self.targets[0][..., None] - self.bias  # (1,) or (rows, 1)
         self.value, self.sign = one_sided(self.sides, self.W)
         self.signed = self.sign[:, None] * self.W[self.value]
         self.gram = (self.signed @ self.signed.T).double()
         self.settings = None
-        one = len(self.goals) == 1 and not (self.per_row or frozen or cap)
-        if one and kernels.choose(torch.empty(0, device=device, dtype=dtype)) != "torch":
+        self.alone = len(self.goals) == 1 and not (frozen or cap)
+        plain_one = self.alone and not self.per_row
+        if plain_one and kernels.choose(torch.empty(0, device=device, dtype=dtype)) != "torch":
             self.settings = kernels.settings(
                 self.goals[0].probe.bias, float(self.targets[0]), self.sides[0], device
             )
@@ -291,36 +312,43 @@ class LayerShift:
             out = keep_closed(h, self.constant(h), allowed)
         if self.goals:
             return self.minimal(out, allowed, tokens)
-        self.record = (None, None, None)
+        self.record = ()
         return out
 
     def constant(self, h: Tensor) -> Tensor:
         """Added vectors and removed directions."""
-        x = h.to(wide(h))
+        x = cast(h, self.width)
         if self.added is not None:
             x = x + self.added
         for u, strength in self.removed:
             x = x - strength * (x @ u)[..., None] * u
-        return x.to(h.dtype)
+        return cast(x, h.dtype)
 
     def minimal(self, h: Tensor, allowed: Tensor | None, tokens: Tokens) -> Tensor:
         if self.settings is not None:
             return self.on_kernel(h, allowed)
         if self.frozen:
             return self.with_frozen(h, allowed, tokens)
-        if len(self.goals) > 1 or self.cap:
-            step, score = self.several(h, self.goal_logits(tokens))
-            self.record = (score, step @ self.W.T, step.norm(dim=-1))
+        if not self.alone:
+            goals = self.goal_logits(tokens)
+            step, score = self.several(h, goals)
+            self.note(score, step, goals)
             return keep_closed(h, (h + step).to(h.dtype), allowed)
-        x = h if h.dtype == self.W.dtype else h.to(self.W.dtype)
-        score = x @ self.W[0]  # without the bias, which `need` holds
-        need = tokens.of_rows(self.need)[:, None] if self.per_row else self.need
-        gap = clamp_side(need - score, self.sides[0])
-        self.record = (score, gap, None)
-        if allowed is not None:
-            gap = torch.where(allowed, gap, 0.0)
-        moved = torch.addcmul(x, gap[..., None], self.pull).to(h.dtype)
-        return keep_closed(h, moved, allowed)
+        x = cast(h, self.width)
+        if self.per_row:
+            need = tokens.of_rows(self.need)[:, None]
+            missing = need + linear(x, self.against)
+            self.record = (missing, (need + self.bias).expand_as(missing))
+        else:
+            missing = linear(x, self.against, self.need)  # (b, t, 1), in logits
+            self.record = (missing,)
+        moved = torch.addcmul(x, clamp_side(missing, self.sides[0]), self.pull)
+        return keep_closed(h, cast(moved, h.dtype), allowed)
+
+    def note(self, score: Tensor, step: Tensor, goals: Tensor) -> None:
+        """Keep what the account needs: readings, their change, sizes and targets."""
+        goals = goals[:, None] if goals.ndim > 1 else goals  # (batch, 1, k) or (k,)
+        self.record = (score, step @ self.W.T, step.norm(dim=-1), goals.expand_as(score))
 
     def on_kernel(self, h: Tensor, allowed: Tensor | None) -> Tensor:
         """The same on the fused kernel: one read and one write of the states."""
@@ -329,9 +357,8 @@ class LayerShift:
         if strength != 1:
             gate = strength * (torch.ones_like(h[..., 0]) if allowed is None else allowed)
             gate = gate.to(torch.float32)
-        moved, score, size = kernels.steer(h, self.W[0], self.settings, gate=gate, report=True)
-        gap = size * self.norms[0] / strength if strength else torch.zeros_like(size)
-        self.record = (score - self.bias[0], gap, None)
+        moved, score, _ = kernels.steer(h, self.W[0], self.settings, gate=gate, report=True)
+        self.record = ((self.targets[0] - score)[..., None],)
         return moved
 
     def with_frozen(self, h: Tensor, allowed: Tensor | None, tokens: Tokens) -> Tensor:
@@ -341,7 +368,7 @@ class LayerShift:
             raise RuntimeError("steer: generated tokens arrived before a prompt; run it first.")
         x = h.to(self.W.dtype)
         step = self.frozen_step[:, None].expand_as(x)
-        self.record = (x @ self.W.T + self.bias, step @ self.W.T, step.norm(dim=-1))
+        self.note(x @ self.W.T + self.bias, step, self.goal_logits(tokens))
         return keep_closed(h, (x + step).to(h.dtype), allowed)
 
     def freeze(self, h: Tensor, tokens: Tokens) -> None:
@@ -353,7 +380,7 @@ class LayerShift:
         """Targets in logits, (batch, k) or (k,)."""
         if not self.per_row:
             return torch.stack(self.targets)
-        batch = len(tokens.index)
+        batch = len(tokens.real)
         rows = [tokens.of_rows(t) if t.ndim else t.expand(batch) for t in self.targets]
         return torch.stack(rows, 1)
 
@@ -383,27 +410,38 @@ class LayerShift:
             x = x + (gap * self.strength[k] / self.norms[k] ** 2)[..., None] * self.W[k]
         return x - start
 
-    def account(self, score, step, size, counted: Tensor, tokens: Tokens) -> Tensor:
-        """Sums over the tokens of one pass: seen, allowed, shifted, size, then per value before,
-        after and missed. score: readings before; step: their change if allowed; (b, t[, k])."""
-        if score is None:
-            return torch.stack([tokens.real.sum(), counted.sum(), counted.sum()]).double()
-        if size is None:  # one value on the fast path
-            score, size = (score + self.bias[0])[..., None], step.abs() / self.norms[0]
-            size, step = size * self.strength[0].abs(), (step * self.strength[0])[..., None]
-        goals = self.goal_logits(tokens)
-        goals = goals[:, None] if goals.ndim > 1 else goals  # (batch, 1, k) or (k,)
-        after = score + step
-        short = torch.zeros_like(counted).double()
-        parts = []
-        for k, side in enumerate(self.sides):
-            gap = goals[..., k] - after[..., k]
-            short = clamp_side(gap, side).abs() > 0.01
-            for one in (score[..., k].sigmoid(), after[..., k].sigmoid(), short):
-                parts.append((one.double() * counted).sum())
+    def account(self, records: list[tuple], real: list[Tensor], counted: list[Tensor]) -> Tensor:
+        """Sums over the tokens of several passes: seen, allowed, shifted, size, then per value
+        before, after and missed. real and counted (allowed and real): (b, t) for each pass."""
+        seen = torch.stack([x.sum() for x in real]).sum()
+        measured = [(r, c) for r, c in zip(records, counted, strict=True) if r]
+        if not measured:
+            allowed = torch.stack([x.sum() for x in counted]).sum()
+            head = torch.stack([seen, allowed, allowed]).double()
+            return torch.cat([head, head.new_zeros(1 + 3 * len(self.goals))]) if self.goals else head
+        records, counted = zip(*measured, strict=True)
+        columns = [torch.cat([x.flatten(0, 1) for x in c]) for c in zip(*records, strict=True)]
+        counted = torch.cat([x.flatten() for x in counted])  # (n,)
+        score, change, size, goals = self.alone_record(*columns) if self.alone else columns
+        after = score + change
+        short = self.short(goals - after)
+        before, after = score.double().sigmoid(), after.double().sigmoid()
+        parts = torch.stack([before, after, short.double()], -1)  # (n, k, 3)
         moved = counted & (size > 0)
-        head = [tokens.real.sum(), counted.sum(), moved.sum(), (size.double() * moved).sum()]
-        return torch.stack([x.double() for x in head] + parts)
+        head = [seen, counted.sum(), moved.sum(), (size.double() * moved).sum()]
+        sums = (parts * counted[:, None, None]).sum(0)
+        return torch.cat([torch.stack([x.double() for x in head]), sums.flatten()])
+
+    def alone_record(self, missing: Tensor, goals: Tensor | None = None) -> tuple[Tensor, ...]:
+        """What `note` keeps, from the logits that one value by itself was missing, (n, 1)."""
+        goals = self.targets[0] if goals is None else goals
+        change = self.strength * clamp_side(missing, self.sides[0])
+        return goals - missing, change, (change.abs() / self.norms)[:, 0], goals
+
+    def short(self, gap: Tensor) -> Tensor:
+        """Which targets are missed by more than 0.01 logits on the side that was asked for."""
+        left = [clamp_side(g, side) for g, side in zip(gap.unbind(-1), self.sides, strict=True)]
+        return torch.stack(left, -1).abs() > 0.01
 
     def summary(self, sums: list[float]) -> dict[str, Any]:
         seen, allowed, moved, *rest = sums
@@ -435,8 +473,22 @@ def target_logits(target: float | Tensor, device: Any, dtype: torch.dtype) -> Te
 def clamp_side(gap: Tensor, side: str) -> Tensor:
     """Only the part of a gap that `side` asks to close."""
     if side == "at least":
-        return gap.clamp(min=0)
+        return gap.relu()
     return gap.clamp(max=0) if side == "at most" else gap
+
+
+def unanimous(gate: Tensor) -> bool | None:
+    """True or False where every row is open or shut; None where they differ, or on a device that
+    would have to be waited for."""
+    if gate.device.type != "cpu":
+        return None
+    opened = int(gate.sum())
+    return opened > 0 if opened in (0, len(gate)) else None
+
+
+def cast(h: Tensor, dtype: torch.dtype) -> Tensor:
+    """`h` in a dtype; a hook at every token notices even a call of `to` that does nothing."""
+    return h if h.dtype == dtype else h.to(dtype)
 
 
 def keep_closed(h: Tensor, moved: Tensor, allowed: Tensor | None) -> Tensor:

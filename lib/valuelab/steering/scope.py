@@ -23,7 +23,9 @@ class Tokens:
     """The tokens of one forward pass, (batch, length) each, on the model's device.
 
     ids: token ids (None where the caller passed embeddings).
-    index: place among the real tokens of the row, from 0; below 0 for padding in front.
+    mask: attention mask from the first cached token to the last of this pass, (batch, past +
+        length); None if nothing is padded.
+    past: tokens in the cache, padding included.
     real: False for padding.
     prompt_lengths: real prompt tokens of each row, (batch,).
     rows: which row of the caller's list each batch row is, (batch,); None if nobody said.
@@ -31,11 +33,24 @@ class Tokens:
     """
 
     ids: Tensor | None
-    index: Tensor
+    mask: Tensor | None
+    past: int
     real: Tensor
     prompt_lengths: Tensor
     rows: Tensor | None
     phase: str
+
+    @property
+    def index(self) -> Tensor:
+        """Place among the real tokens of the row, from 0; below 0 for padding in front.
+
+        Counted when asked for: most passes write one token that every scope knows by its phase.
+        """
+        if self.mask is not None:
+            return self.mask.long().cumsum(1)[:, self.past :] - 1
+        batch, length = self.real.shape
+        columns = self.past + torch.arange(length, device=self.real.device)
+        return columns.expand(batch, length)
 
     def of_rows(self, given: Tensor) -> Tensor:
         """What was given for each row of the call, (n, ...), for each row of the batch.
@@ -43,10 +58,10 @@ class Tokens:
         Without an announcement, row i of n serves batch rows i·k to i·k + k − 1, as beams and
         repeated samples are laid out.
         """
-        given = given.to(self.index.device)
+        given = given.to(self.real.device)
         if self.rows is not None:
             return given[self.rows]
-        batch = len(self.index)
+        batch = len(self.real)
         if batch % len(given):
             raise ValueError(
                 f"steer: {len(given)} rows were given (targets, gate or mask) but the batch has "
@@ -109,9 +124,10 @@ def in_scope(scope: Any, tokens: Tokens) -> Tensor | bool:
 
 def by_mask(mask: Tensor, tokens: Tokens) -> Tensor:
     """Entry (row, index) of the mask for every token; tokens beyond its width are left alone."""
-    wide = tokens.index.clamp(0, mask.shape[1] - 1)
+    index = tokens.index
+    wide = index.clamp(0, mask.shape[1] - 1)
     chosen = tokens.of_rows(mask).gather(1, wide)
-    return chosen & tokens.real & (tokens.index < mask.shape[1])
+    return chosen & tokens.real & (index < mask.shape[1])
 
 
 class Tracker:
@@ -143,7 +159,7 @@ class Tracker:
             raise ValueError("steer: the pass has neither input_ids nor inputs_embeds.")
         batch, length = given.shape[:2]
         past = cached_length(kwargs.get("past_key_values"))
-        index, real = places(kwargs, batch, length, past, given.device)
+        mask, real = padding(kwargs, batch, length, past, given.device)
         announced, rows = self.lm.current, None
         fresh = announced is None and not self.continues(ids, batch, length, past)
         if announced is not None:
@@ -151,11 +167,13 @@ class Tracker:
             if past == 0:
                 self.prompt_total = length
         elif fresh:
-            self.prompt_lengths = index.amax(1) + 1
-            self.prompt_ids, self.prompt_total = ids, past + length
+            self.prompt_total = past + length
+            unpadded = torch.full((batch,), self.prompt_total, device=given.device)
+            self.prompt_lengths = unpadded if mask is None else mask.long().sum(1)
+            self.prompt_ids = ids
         self.total = past + length
         phase = "generated" if past >= self.prompt_total else "prompt" if fresh else "mixed"
-        return Tokens(ids, index, real, self.prompt_lengths, rows, phase)
+        return Tokens(ids, mask, past, real, self.prompt_lengths, rows, phase)
 
     def continues(self, ids: Tensor | None, batch: int, length: int, past: int) -> bool:
         """Whether an unannounced pass goes on with the prompt seen before."""
@@ -178,14 +196,14 @@ def cached_length(cache: Any) -> int:
     return int(cache[0][0].shape[-2])
 
 
-def places(
+def padding(
     kwargs: dict[str, Any], batch: int, length: int, past: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Index among the row's real tokens, and whether a token is real; (batch, length) each."""
+) -> tuple[Tensor | None, Tensor]:
+    """The pass's attention mask, (batch, past + length) or None, and its last `length` columns."""
     mask = kwargs.get("attention_mask")
     if torch.is_tensor(mask) and mask.ndim == 2 and mask.shape[1] >= past + length:
-        mask = mask[:, : past + length].to(device)  # a static cache's mask is longer
-        index = mask.long().cumsum(1) - 1
-        return index[:, past:], mask[:, past:].bool()
-    index = (past + torch.arange(length, device=device)).expand(batch, length)
-    return index, torch.ones_like(index, dtype=torch.bool)
+        if mask.shape[1] > past + length:  # a static cache's mask is longer
+            mask = mask[:, : past + length]
+        mask = mask.to(device)
+        return mask, mask[:, past:].bool()
+    return None, torch.ones(batch, length, dtype=torch.bool, device=device)
