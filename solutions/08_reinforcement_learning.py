@@ -563,7 +563,7 @@ for (m, label), style in zip(METHODS.items(), ("o-", "s--", "^:", "v--", "d-."),
         ax.plot(ends[m][0]["step"], np.mean([r[key] for r in ends[m]], 0), style, ms=5, label=label)
 axes[0].set(xlabel="step", ylabel="KL from the base (nats)", yscale="symlog")
 axes[1].set(xlabel="step", ylabel="replies that make sense")
-axes[0].legend(fontsize=10, loc="lower right")
+axes[1].legend(fontsize=10, loc="lower left")
 fig.tight_layout()
 final = {m: {k: np.array([r[k][-1] for r in ends[m]]) for k in ("kl", "coherent", "both_good", "tail_both")} for m in METHODS}
 show(fig, f"After {int(ends['and'][0]['step'][-1])} steps of the same size: "
