@@ -76,9 +76,12 @@ show(
 #
 # ## What this builds on
 #
-# Lesson 01 (pairs and splits by context) and lesson 03 (hidden states of the model). The judges and
-# their noise are planted, so every figure has a truth to be compared with: *the method recovers what
-# was planted*. Nothing here says what any model or person values.
+# Lesson 01 (pairs and splits by context). The features are hidden states, the vectors that a model holds for
+# each token; lesson 03 says more of them and is not needed here. The judges and their noise are planted, so every
+# figure has a truth to be compared with: *the method recovers what was planted*. Nothing here says what any
+# model or person values.
+#
+# Words of the field: [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] minutes=5
 # ## 1 · From comparisons to a loss

@@ -86,7 +86,7 @@ show(
 # finite set of replies, so each number is exact. Most sets are simulated; in section 6 the language
 # model writes them.
 #
-# Three words first. A **policy** $\pi(y|x)$ is a language model seen as a distribution over replies $y$ to
+# Three words first (all others: [glossary](../docs/GLOSSARY.md)). A **policy** $\pi(y|x)$ is a language model seen as a distribution over replies $y$ to
 # a prompt $x$. The **base** $\pi_0$ is the policy before anything is optimised. And how far the one has
 # moved from the other is the **KL divergence**, in nats, 0 only where they are equal:
 #

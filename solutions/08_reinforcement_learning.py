@@ -77,6 +77,8 @@ show(
 # Lesson 06 (where rewards come from) and lesson 07 (the log-sigmoid-centred transform, the KL-optimal
 # policy). The gold reward is planted and read by the oracle; training never sees it. *The method is
 # shown on a small model in a known world*; nothing here says what large models do.
+#
+# Words of the field: [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] minutes=6
 # ## 1 · A gradient without looking inside the judge
