@@ -626,7 +626,8 @@ show(
 # %% [markdown] minutes=5
 # ## 7 · One number, and the profile behind it
 #
-# A league table wants one number. AxBench takes the harmonic mean of the parts, each from 0 to 1, and 0 if any is 0:
+# A league table wants one number. AxBench takes the harmonic mean of its judge's three scores, and 0 if any is 0. With $k$
+# parts $s_i$ from 0 to 1:
 #
 # $$H = \frac{k}{\sum_i 1/s_i}$$
 #
@@ -670,11 +671,12 @@ show(
 #
 # The table below was written by one command, `python -m valuelab table`: every method on the embedded model, asked the
 # same held-out situations by the same protocol, both poles, read by the oracle. Methods in the prompt: *instruction*
-# (a persona line), *few-shot*, *rule memory* (rules looked up for each question, after OPO, arXiv 2312.15907), *policy in
-# context*. By choosing: *self-rehearsal* (a small form of MATRIX, arXiv 2402.05699: the model judges its own drafts in a role),
-# *best-of-n* by a learnt reward.
-# In the states: *additive*, *gated minimal*, *joint* (neighbours held back). In the weights: *RLOO*, *task arithmetic*,
-# *preference vector*, *LoRA*. And the control, a *random direction*.
+# (a persona line), *few-shot* (answered questions as earlier turns), *rule memory* (the sentences about the value that are
+# nearest to the question, after OPO, arXiv 2312.15907), *policy in context* (several such sentences, the same for all questions).
+# By choosing: *self-rehearsal* (a small form of MATRIX, arXiv 2402.05699: the model judges its own drafts in a role),
+# *best-of-n* by a learnt reward (lessons 06, 07). In the states (lesson 04): *additive*, *gated minimal*, *joint* (the two
+# neighbours on the circle held back). In the weights: *RLOO* (lesson 08), *task arithmetic*, *preference vector*, *LoRA* (lesson
+# 09). And the control, a *random direction*.
 #
 # **Predict** before you look: which family wins control success? Which pays in grammar, which in facts?
 
@@ -710,8 +712,8 @@ show(
 # left under opposing system lines, each gain against the unsteered model under the same lines: above 100 the lines took
 # more from that model than from this one. A dash means there was no gain to keep. *Distinct-2* is the share of different
 # word pairs among all. *Anti-steerable* is the share of situations
-# that got worse; in the row of the unsteered model it is what a second draw of the same model gives, and the floor for all
-# others. *Making* counts directions, choosing, training; *held* what lies beside the model; speed was taken on the machine
+# that got worse; in the row of the unsteered model it is what a second draw of the same model gives, by noise alone: below it
+# a method has turned fewer situations round than chance does. *Making* counts directions, choosing, training; *held* what lies beside the model; speed was taken on the machine
 # that wrote the table.
 
 # %%
