@@ -846,7 +846,8 @@ quiz(
 #   of reply need not hold on another, such as steered ones.
 # - The table compares methods at one small budget each, with settings chosen for the pole of the value and mirrored for
 #   the other. Another budget, or a larger model, may order them otherwise. Its rules, voices and judges come from the
-#   planted world, so a method that learns from them is at home here.
+#   planted world, so a method that learns from them is at home here; and persona lines stood in the training text, so
+#   that prompts work here says nothing of prompts elsewhere.
 # - Two reports on a model of your own: `python -m valuelab compare A.json B.json`.
 # - "Abilities" are facts, sums and look-ups of a small world.
 #
