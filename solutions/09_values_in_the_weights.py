@@ -122,8 +122,8 @@ show(
 # <details><summary>Hint 2: nearly the whole</summary><code>wide(tuned[name]) - wide(base[name])</code> for each name in
 # base if <code>base[name].is_floating_point()</code></details>
 #
-# What you should see: ✓ 9.1; the vector is short beside the weights. (In half precision the difference of two nearly equal
-# weights keeps only a few digits.)
+# What you should see: ✓ 9.1; the vector is short beside the weights. (A difference need not fit into half precision,
+# even if both weights do: 1 - 0.0003 is rounded to 1 or to 0.9995.)
 
 # %% exercise="9.1" function="valuelab.weights.arithmetic.task_vector" minutes=8 stars=1
 
