@@ -3,8 +3,11 @@
 #
 # {{minutes}}
 #
-# Two reward models, trained on the same pairs of replies. One judge looked at the value of
-# security alone. The other also liked long replies, which nobody told you. Which is which?
+# A **judge** compares two replies to one question and names a winner. A **reward model** learns from
+# many such pairs to give every reply a number, its *reward*, so that winners get the higher one. Below
+# are two reward models, trained on the same pairs of replies. One judge looked at the value of
+# security alone. The other also liked long replies, which nobody told you. Each dot is a pair; its
+# *reward gap* is the reward of the winner minus that of the loser. Which model had which judge?
 
 # %%
 import matplotlib.pyplot as plt
@@ -53,7 +56,7 @@ fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
 for ax, (name, reward), marker in zip(axes, rewards.items(), "os", strict=True):
     ax.scatter(longer, reward(z_test), s=10, marker=marker, alpha=0.5)
     ax.axhline(0, color="0.5", lw=1)
-    ax.set(title=name, xlabel="words more in the first reply", ylabel="reward gap")
+    ax.set(title=name, xlabel="words more in the winner", ylabel="reward gap")
 rho = {name: length_correlation(reward(z_test), test) for name, reward in rewards.items()}
 show(
     fig,
@@ -73,9 +76,12 @@ show(
 #
 # ## What this builds on
 #
-# Lesson 01 (pairs and splits by context) and lesson 03 (hidden states of the model). The judges and
-# their noise are planted, so every figure has a truth to be compared with: *the method recovers what
-# was planted*. Nothing here says what any model or person values.
+# Lesson 01 (pairs and splits by context). The features are hidden states, the vectors that a model holds for
+# each token; lesson 03 says more of them and is not needed here. The judges and their noise are planted, so every
+# figure has a truth to be compared with: *the method recovers what was planted*. Nothing here says what any
+# model or person values.
+#
+# Words of the field: [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] minutes=5
 # ## 1 · From comparisons to a loss
@@ -85,26 +91,31 @@ show(
 #
 # $$P(y \succ y' \mid x) = \sigma\big(r(x,y) - r(x,y')\big)$$
 #
-# The reward that makes the observed choices most likely minimises
+# Here $\sigma(x) = 1/(1+e^{-x})$, and a reward is in **logits**: a gap of 1 is odds of $e$ to 1. Write
+# $r^+_i$ for the reward of the winner (*chosen*) and $r^-_i$ for that of the loser (*rejected*) of pair
+# $i$, both `(n,)`. The reward that makes the observed choices most likely minimises, with $m_i = c = 0$,
 #
 # $$L = -\frac1n\sum_i \log\sigma\big(r^+_i - r^-_i - m_i\big) + \frac cn\sum_i (r^+_i + r^-_i)^2$$
 #
 # The first term sees differences only: $r + f(x)$ has the same loss for every $f$. The second, small
-# term ties the middle of each pair to zero. A margin $m$ asks the winner for a lead.
+# term ($c = 0.01$ is usual) ties the middle of each pair to zero. A margin $m_i$ asks the winner for a lead.
+# Sources: Bradley and Terry 1952; the margin, Llama 2, arXiv 2307.09288; the second term, arXiv 2312.09244.
 
 # %% [markdown]
 # ### Exercise 6.1 · The pair loss
 #
-# `r_chosen` and `r_rejected` are `(n,)`; return one number.
+# `r_chosen` and `r_rejected` are `(n,)`, `margin` is a number or `(n,)`, `centre` is $c$; return one number.
 #
 # 1. **Predict**: all rewards are equal. What is the loss?
 # 2. **Write** the two terms.
 #
-# <details><summary>Hint 1: the first term</summary><code>F.logsigmoid</code> of the lead, averaged, with a minus.</details>
+# <details><summary>Hint 1: which term sees what?</summary>The first one looks at the lead of the winner, the
+# second at the middle of the pair. With the difference in both, the second would pull the pair together
+# and fight the first. And why not <code>log(sigmoid(x))</code>? Try x = -200.</details>
 #
-# <details><summary>Hint 2: the second term</summary>It takes the <em>sum</em> of the two rewards. With the
-# difference it would pull the pair together and fight the first term. (The author of a well-known
-# implementation first wrote the difference.)</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>lead = r_chosen - r_rejected - margin</code>; minus the
+# mean of <code>F.logsigmoid(lead)</code>; plus <code>centre</code> times the mean of the square of the
+# <em>sum</em> of the two rewards.</details>
 #
 # What you should see: log 2 = 0.693 for equal rewards.
 
@@ -135,9 +146,11 @@ claim("adding a function of the prompt to both rewards changes nothing", abs(flo
 #
 # Return both gradients, each `(n,)`, for no margin and no centring.
 #
-# <details><summary>Hint 1: the size</summary>The probability of being wrong, over n.</details>
+# <details><summary>Hint 1: how large, and which way?</summary>How large: the equation above. Which way: would
+# raising the chosen reward raise or lower the loss?</details>
 #
-# <details><summary>Hint 2: the sign</summary>Raising the chosen reward lowers the loss.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>surprise = torch.sigmoid(r_rejected - r_chosen) / n</code>
+# is the size of both. The chosen reward has it with a minus.</details>
 #
 # What you should see: the same numbers as autograd, to the last digit.
 
@@ -157,26 +170,34 @@ claim("the gradient by hand is that of autograd", worst < 1e-9)
 # %% [markdown] minutes=5
 # ## 3 · How good can it get?
 #
-# The judge is noisy: if one reply is better by $\Delta$, it wins with probability $\sigma(2\Delta)$
-# only. Even the true reward is right in no more than $E[\max(p, 1-p)]$ of the comparisons, the
-# **Bayes rate**. In the planted world it is known; elsewhere, ask how often two judges agree.
+# The judge is noisy: a reply whose true (*gold*) reward is higher by $\Delta$ wins with probability
+# $p = \sigma(2\Delta)$ only. So even the true reward is right in no more than $E[\max(p, 1-p)]$ of the
+# comparisons, the **Bayes rate**. In the planted world it is known. Elsewhere let two equally noisy judges
+# see the same pairs: if they agree in a share $a$, the Bayes rate lies between $a$ and
+# $\tfrac12(1+\sqrt{2a-1})$, for $a = E[p^2 + (1-p)^2]$.
 #
 # The reward here is linear in the hidden states of the unchanged model (mean over the reply, all
-# layers). That takes a fraction of a second. `train_reward_model` trains the whole backbone.
+# layers). That takes a second or so. `train_reward_model` trains the whole backbone.
+#
+# **Predict** three bars: what the noise allows, what the reward model gets, and what the same model gets
+# when a coin decided the training pairs.
 
 # %%
 reward = rewards["one model"]
 share, low, high = accuracy(reward(z_test))
 best = bayes_rate(test)
 half = [fit_linear_reward(z_train[i::2], ridge=RIDGE)(z_test) for i in (0, 1)]
-control = [
-    accuracy(fit_linear_reward(differences_of_coin, ridge=RIDGE)(z_test))
-    for differences_of_coin in [
-        z_train * (2.0 * torch.randint(0, 2, (len(train), 1), generator=torch.Generator().manual_seed(s)) - 1)
-        for s in range(5)
-    ]
-]
-coin = float(np.mean([c[0] for c in control]))
+
+
+def after_coin(seed):
+    """Held-out accuracy after training on the same pairs, each decided by a coin."""
+    kept = np.array([a == b for a, b in zip(train, shuffled(train, seed), strict=True)])
+    signs = torch.from_numpy(np.where(kept, 1.0, -1.0))
+    return accuracy(fit_linear_reward(z_train * signs[:, None], ridge=RIDGE)(z_test))[0]
+
+
+coins = [after_coin(seed) for seed in range(4)]
+coin = float(np.mean(coins))
 names = ["Bayes rate", "reward model", "shuffled preferences"]
 fig, ax = plt.subplots(figsize=(6.5, 2.6))
 ax.barh(names, [best, share, coin], color=[plots.GREY, plots.COLORS[0], plots.COLORS[1]])
@@ -187,7 +208,8 @@ ax.invert_yaxis()
 show(
     fig,
     f"Held-out accuracy {share:.2f} [{low:.2f}, {high:.2f}] of at most {best:.2f}: "
-    f"{share / best:.0%} of what the noise allows. With shuffled preferences {coin:.2f}. Models from "
+    f"{share / best:.0%} of what the noise allows. With preferences decided by a coin {coin:.2f}, the mean of "
+    f"{len(coins)} shufflings. Models from "
     f"two halves of the data disagree on {disagreement(half):.0%} of the pairs.",
 )
 claim("the reward model is better than a coin on questions it has not seen", low > 0.5)
@@ -205,11 +227,15 @@ claim("it does not beat the Bayes rate by more than noise", low <= best)
 # %% [markdown]
 # ### Exercise 6.3 · The reliability curve
 #
-# `confidence` and `won` are `(n,)`; return mean confidence, share won and count per bin.
+# `confidence` and `won` are `(n,)`; return mean confidence, share won and count, each `(bins,)`. With fewer
+# pairs than bins, take as many bins as pairs.
 #
-# <details><summary>Hint 1: bins</summary><code>torch.tensor_split(order, bins)</code> cuts an order into parts of equal size.</details>
+# <details><summary>Hint 1: what has to be sorted?</summary>Not the two tensors, each for itself: a pair must keep
+# its confidence and its outcome. Find one <em>order</em>, and cut that into parts.</details>
 #
-# <details><summary>Hint 2: two tensors, one order</summary>Index both with the same <code>argsort</code>.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>order = confidence.argsort(stable=True)</code>;
+# <code>torch.tensor_split(order, bins)</code> cuts it into parts of equal size; index both tensors with each part
+# and take means.</details>
 #
 # What you should see: points near the diagonal if the model is calibrated, below it if it is too sure.
 
@@ -217,6 +243,12 @@ claim("it does not beat the Bayes rate by more than noise", low <= best)
 
 # %%
 reliability = check("6.3", reliability)
+
+# %% [markdown]
+# Does the curve of our reward model follow the diagonal? Two numbers help to read it. The
+# **temperature** $T$ is one divisor for all rewards, $\sigma(\text{gap}/T)$, fitted by likelihood; above 1 it
+# says that the model was too sure. And the **floor**: even a perfectly calibrated model shows an error,
+# because a bin holds few pairs. Simulate it: let each pair be won with just the probability claimed.
 
 # %%
 gaps = reward(z_test)
@@ -232,11 +264,19 @@ for (name, t), style in zip({"as trained": 1.0, "at the fitted temperature": tem
 ax.plot([0.5, 1], [0.5, 1], color="0.6", lw=1)
 ax.set(xlabel="confidence", ylabel="share in which the favoured reply won")
 ax.legend()
+sure, lots = torch.sigmoid(held.abs()), torch.Generator().manual_seed(0)
+floor = []
+for _ in range(200):
+    predicted, observed, count = reliability(sure, (torch.rand(len(sure), generator=lots) < sure).double(), 8)
+    floor.append(float((count * (observed - predicted).abs()).sum() / count.sum()))
+usual = float(np.quantile(floor, 0.95))
 show(
     fig,
     f"Calibration error {error['as trained']:.3f} as trained and "
     f"{error['at the fitted temperature']:.3f} with all rewards divided by {temperature:.2f}, a "
-    "number fitted on the other half of the held-out pairs.",
+    f"number fitted on the other half of the held-out pairs. A perfectly calibrated model shows {np.mean(floor):.3f} on "
+    f"{len(held)} pairs, and more than {usual:.3f} one time in twenty: "
+    + ("no fault is shown." if error["as trained"] <= usual else "more than chance explains."),
 )
 
 # %% [markdown] minutes=2
@@ -246,13 +286,19 @@ show(
 # One form scales the difference inside the sigmoid, with a scale that levels off:
 #
 # $$s_i = 1 + w\,(1 - e^{-k\,m_i}), \qquad L = -\frac1n\sum_i\log\sigma\big(s_i\,(r^+_i - r^-_i)\big)$$
+#
+# All are `(n,)` but $w \ge 0$, the most that a clear pair adds to the scale, and $k > 0$, how soon a margin
+# counts as clear. In the manner of MM-RLHF, arXiv 2502.10391.
 
 # %% [markdown]
 # ### Exercise 6.4 · The margin-scaled loss
 #
-# <details><summary>Hint 1: numerically</summary><code>1 - exp(-x)</code> is <code>-torch.expm1(-x)</code>.</details>
+# `margin` is $m$ `(n,)`, `weight` is $w$, `rate` is $k$; return one number.
 #
-# <details><summary>Hint 2: what is scaled?</summary>The difference, inside the sigmoid; not the loss.</details>
+# <details><summary>Hint 1: what is scaled?</summary>The difference, inside the sigmoid; not the loss.</details>
+#
+# <details><summary>Hint 2: nearly the whole</summary><code>1 - exp(-x)</code> is <code>-torch.expm1(-x)</code>, so the
+# scale is <code>1 + weight * -torch.expm1(-rate * margin)</code>; then the pair loss of the scaled difference.</details>
 #
 # What you should see: with margin 0 the plain pair loss.
 
@@ -260,6 +306,9 @@ show(
 
 # %%
 margin_scaled_loss = check("6.4", margin_scaled_loss)
+
+# %% [markdown]
+# Where does a clear pair cost more than an even one, and where less?
 
 # %%
 lead = torch.linspace(-4, 4, 81)
@@ -269,14 +318,16 @@ for margin, style in ((0.0, "-"), (1.0, "--"), (5.0, ":")):
     ax.plot(lead, losses, style, label=f"margin {margin:.0f}")
 ax.set(xlabel="reward of the chosen minus the rejected", ylabel="loss of the pair")
 ax.legend()
-show(fig, "A pair with a clear winner costs more when it is ordered wrongly, up to twice as much here.")
+most = losses[0] / float(-torch.nn.functional.logsigmoid(lead[0]))
+show(fig, f"A pair with a clear winner costs more when it is ordered wrongly, {most:.1f} times as much at the left end, and less when it is ordered rightly.")
 
 # %% [markdown] minutes=4
 # ## 6 · A reward model that learnt length, caught
 #
-# Accuracy on pairs from the *same* judge cannot tell: he likes length there, too. Three instruments
-# can: the rank correlation with length (the first figure), the accuracy on pairs **in which the
-# shorter reply won**, and what the reward picks when it may choose.
+# Accuracy on pairs from the *same* judge cannot tell: he likes length there, too. Two instruments
+# can: the rank correlation with length (the first figure), and the accuracy on pairs **in which the
+# shorter reply won**. "Clear" and "close" are the halves of the pairs about which the judge was more and
+# less sure. **Predict**: in which group do the two models differ most?
 
 # %%
 biased = rewards["the other model"]
@@ -288,8 +339,8 @@ for k, (name, rows) in enumerate(table.items()):
     ax.bar(place + 0.4 * k - 0.2, [rows[x][0] for x in kinds], 0.4, label=f"trained on the {name} judge", hatch=("", "//")[k])
 ax.axhline(0.5, color="0.3", lw=1, ls=":")
 ax.set_xticks(place, kinds)
-ax.set(ylabel="accuracy on the honest judge's pairs", ylim=(0, 1.15))
-ax.legend()
+ax.set(ylabel="accuracy, honest judge's pairs", ylim=(0, 1.02))
+ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 show(
     fig,
     f"On all pairs the two models reach {table['honest']['all'][0]:.2f} and "
@@ -303,7 +354,8 @@ claim(
 claim("and better where the longer one won", table["biased"]["longer won"][0] > table["honest"]["longer won"][0])
 
 # %% [markdown]
-# Move the slider: from which bias on would you notice in the accuracy alone?
+# Move the slider: from which bias on would you notice in the accuracy alone? (A bias of 0.5 says: each
+# further word adds 0.5 to the judge's logit.)
 
 # %%
 def draw(log_odds_per_word=0.5):
@@ -315,7 +367,7 @@ def draw(log_odds_per_word=0.5):
     fig, ax = plt.subplots(figsize=(5.5, 3.4))
     ax.scatter(longer, gaps, s=10, alpha=0.5)
     ax.axhline(0, color="0.5", lw=1)
-    ax.set(xlabel="words more in the first reply", ylabel="reward gap")
+    ax.set(xlabel="words more in the winner", ylabel="reward gap")
     show(
         fig,
         f"Bias {log_odds_per_word:.1f} per word: accuracy {rows['all'][0]:.2f}, where the shorter won "
@@ -335,8 +387,10 @@ interact(draw, log_odds_per_word=(0.0, 1.5, 0.1))
 #
 # People disagree, and one reward averages them away. Take the differences
 # $z_i = \phi(x_i,y^+_i) - \phi(x_i,y^-_i)$ of many comparisons and their strongest directions
-# $v_1,\dots,v_k$. Each $v_j\cdot\phi$ is a candidate reward. A new judge gives a handful of pairs, and
-# the candidates are mixed for him; nothing is retrained (DRM, arXiv 2502.13131).
+# $v_1,\dots,v_k$: the right singular vectors of the matrix $z$ `(n, d)`, each `(d,)` and of length 1. Here
+# $\phi(x,y)$ `(d,)` are the features of a reply, such as hidden states. Each $v_j\cdot\phi$ is a candidate
+# reward, called a *head*. A new judge gives a handful of pairs, and the heads are mixed for him; nothing
+# is retrained (DRM, arXiv 2502.13131).
 #
 # **A fault to know.** The published code finds the directions with a standard PCA, which subtracts the
 # mean of $z$ first. But the mean of $z$ is what all judges share: the way from rejected to chosen.
@@ -347,11 +401,15 @@ interact(draw, log_odds_per_word=(0.0, 1.5, 0.1))
 # Return the `k` strongest right singular vectors of `z` `(n, d)`, one per row, each signed so that the
 # chosen replies score higher on average. `centred=True` reproduces the fault.
 #
-# <details><summary>Hint 1: which function?</summary><code>torch.linalg.svd(z, full_matrices=False).Vh[:k]</code></details>
+# <details><summary>Hint 1: strongest in which sense?</summary>The direction along which the rows of z are longest,
+# not along which they <em>vary</em> most: nothing is subtracted. A singular value decomposition sorts them so.
+# Its signs are arbitrary.</details>
 #
-# <details><summary>Hint 2: the sign</summary>Flip a direction whose mean score on z is negative.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>torch.linalg.svd(z, full_matrices=False).Vh[:k]</code>; flip a
+# row whose mean score, <code>(z @ v.T).mean(0)</code>, is negative. The mean of z, also where
+# <code>centred</code> decomposed something else.</details>
 #
-# What you should see: in the toy below, centred directions order held-out pairs hardly better than a coin.
+# What you should see: in the toy below, a printed line with the held-out accuracy of the best of three directions.
 
 # %% exercise="6.5" function="valuelab.rewards.decomposed.directions" minutes=12 stars=2
 
@@ -375,12 +433,17 @@ claim("centred directions lose it", found["centred"] < 0.6)
 # %% [markdown]
 # ### Exercise 6.6 · Mixing for a new judge
 #
-# `scores` is `(n, heads)`: the gap of each head on each of the new judge's comparisons. Divide each
-# head by its root mean square, add up the evidence $\sum_n\log\sigma(\cdot)$, take a softmax over heads.
+# `scores` is $\Delta$ `(n, heads)`: the gap of each head on each of the new judge's comparisons. With $s_k$
+# the root mean square of column $k$, and a temperature $T$, return the weights $w$ `(heads,)`:
 #
-# <details><summary>Hint 1: why divide?</summary>A head with large numbers would be believed for being loud.</details>
+# $$w_k \propto \exp\Big(\frac1T\sum_n\log\sigma\big(\Delta_{nk}/s_k\big)\Big), \qquad \sum_k w_k = 1$$
 #
-# <details><summary>Hint 2: why not centre?</summary>The mean of the scores <em>is</em> the evidence.</details>
+# <details><summary>Hint 1: why divide, and why not centre?</summary>A head with large numbers would be believed for
+# being loud. But its mean must stay: that <em>is</em> the evidence.</details>
+#
+# <details><summary>Hint 2: nearly the whole</summary><code>scores.square().mean(dim=0).sqrt()</code> is the scale;
+# <code>F.logsigmoid(scores / scale).sum(dim=0)</code> the evidence; over the temperature, into
+# <code>torch.softmax</code>.</details>
 #
 # What you should see: weights that sum to one; a low temperature picks one head.
 
@@ -388,6 +451,10 @@ claim("centred directions lose it", found["centred"] < 0.6)
 
 # %%
 fit_mixture = check("6.6", fit_mixture)
+
+# %% [markdown]
+# How many pairs of his own does a new judge need, until the mixture serves him better than the direction
+# that all the others share?
 
 # %%
 # a new judge who wants the opposite of an axis on which the others are undecided
@@ -419,7 +486,9 @@ claim("15 pairs of a new judge are enough to beat the shared direction by 15 poi
 #
 # Length, relevance to the question and lack of repetition make a reward without a single comparison
 # (R³, arXiv 2402.03469): $r = \frac{\text{words}}{100}\cdot\text{relevance}\cdot\frac{\text{distinct trigrams}}{\text{trigrams}}$.
-# A reward model that does not beat it has learnt nothing about values.
+# A *trigram* is three words in a row. Relevance is here the cosine between the mean hidden states of question
+# and reply; the paper has a retrieval model for it. A reward model that does not beat this rival has not
+# shown that it learnt anything about values.
 
 # %% [markdown]
 # ### Exercise 6.7 · Repetition
@@ -427,9 +496,11 @@ claim("15 pairs of a new judge are enough to beat the shared direction by 15 poi
 # The share of a text's word trigrams that are distinct; 1 where there is none. Capital letters do not
 # count.
 #
-# <details><summary>Hint 1: trigrams</summary><code>zip(words, words[1:], words[2:])</code></details>
+# <details><summary>Hint 1: what could go wrong?</summary>"The" and "the" are one word; and fewer than three words have
+# no trigram: do not divide by zero.</details>
 #
-# <details><summary>Hint 2: short texts</summary>Fewer than three words have no trigram: do not divide by zero.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>words = text.lower().split()</code>; the trigrams are
+# <code>zip(words, words[1:], words[2:])</code>, and a <code>set</code> keeps one of each.</details>
 #
 # What you should see: "a b c a b c" has four trigrams, three of them distinct.
 
@@ -451,15 +522,32 @@ claim("the reward model beats the rival that never saw a preference", low > riva
 # %% [markdown]
 # ## A control that must fail
 #
-# The same pairs, each preference decided by a coin. Whatever accuracy is left comes from a leak
-# between training and test pairs, not from the judge.
+# The same pairs, each preference decided by a coin. If accuracy is left *on average*, it leaks from the
+# test pairs into training. **Predict**: does a single shuffling stay inside the interval that
+# 500 test pairs allow a coin?
 
 # %%
-mixed = shuffled(train, seed=0)
-flips = torch.tensor([1.0 if a == b else -1.0 for a, b in zip(train, mixed, strict=True)]).double()
-shuffled_share, shuffled_low, shuffled_high = accuracy(fit_linear_reward(z_train * flips[:, None], ridge=RIDGE)(z_test))
-display(Markdown(f"Shuffled preferences: {shuffled_share:.2f} [{shuffled_low:.2f}, {shuffled_high:.2f}]."))
-claim("over five shuffles the accuracy stays within 5 points of a coin", abs(coin - 0.5) < 0.05)
+coins += [after_coin(seed) for seed in range(len(coins), 10)]
+coin, spread = float(np.mean(coins)), float(np.std(coins, ddof=1))
+of_a_coin = 1.96 * np.sqrt(0.25 / len(test))
+fig, ax = plt.subplots(figsize=(6.5, 1.8))
+ax.axvspan(0.5 - of_a_coin, 0.5 + of_a_coin, color="0.9", label="a coin's 95 %")
+ax.plot(coins, np.zeros(len(coins)), "o", alpha=0.6, label="one shuffling each")
+ax.plot([share], [0], "s", color=plots.COLORS[1], label="the judge's own preferences")
+ax.set(xlabel="held-out accuracy", xlim=(0.35, 1), yticks=[])
+ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+outside = sum(abs(c - 0.5) > of_a_coin for c in coins)
+show(
+    fig,
+    f"Ten shufflings: mean {coin:.2f}, from {min(coins):.2f} to {max(coins):.2f}. {outside} of ten lie outside the "
+    f"{0.5 - of_a_coin:.2f} to {0.5 + of_a_coin:.2f} of a coin.",
+)
+claim("over ten shufflings the mean accuracy stays within 5 points of a coin", abs(coin - 0.5) < 0.05)
+
+# %% [markdown]
+# One shuffling is one arbitrary direction in the states, and all test pairs are scored by that same one. It
+# may point along or against the value by luck, so it can miss one half by more than the number of test pairs
+# explains. The interval that counts is over shufflings. Never judge a control by a single draw.
 
 # %% [markdown]
 # ## What we may claim
@@ -467,7 +555,7 @@ claim("over five shuffles the accuracy stays within 5 points of a coin", abs(coi
 # %%
 claim("a reward fitted to noisy comparisons recovers the planted judge well above chance", low > 0.55)
 claim("a judge's liking for length is learnt along with the value", rho["the other model"] > rho["one model"] + 0.1)
-claim("shuffled preferences teach nothing", abs(coin - 0.5) < 0.05)
+claim("shuffled preferences teach nothing on average", abs(coin - 0.5) < 0.05)
 
 # %% [markdown]
 # ## Questions
@@ -487,7 +575,7 @@ quiz(
 
 # %%
 quiz(
-    "Held-out accuracy is 0.76 where two judges agree in 0.78 of the cases. What next?",
+    "Held-out accuracy is 0.76 where the Bayes rate is 0.78. What next?",
     [
         ("A larger model: 0.76 leaves much to gain.", False,
          "The noise of the judges is the ceiling, and it is nearly reached."),

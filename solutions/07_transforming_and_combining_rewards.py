@@ -12,7 +12,7 @@
 # {{minutes}}
 #
 # Four hundred replies to one question, each with two rewards that pull against each other. The
-# usual recipe adds the two up. Watch where its favourites lie.
+# usual recipe adds the two up; the one of this lesson asks for both. Watch where their favourites lie.
 
 # %%
 import math
@@ -85,6 +85,12 @@ show(
 # Lesson 06, where the rewards come from; logarithms and the sigmoid. Every policy here lives on a
 # finite set of replies, so each number is exact. Most sets are simulated; in section 6 the language
 # model writes them.
+#
+# Three words first (all others: [glossary](../docs/GLOSSARY.md)). A **policy** $\pi(y|x)$ is a language model seen as a distribution over replies $y$ to
+# a prompt $x$. The **base** $\pi_0$ is the policy before anything is optimised. And how far the one has
+# moved from the other is the **KL divergence**, in nats, 0 only where they are equal:
+#
+# $$KL(\pi\|\pi_0) = \sum_y \pi(y|x)\,\log\frac{\pi(y|x)}{\pi_0(y|x)}$$
 
 # %% [markdown] minutes=6
 # ## 1 · From a reward to the probability of being good
@@ -97,13 +103,14 @@ show(
 #
 # We would like a policy that says what the base model says, *given that it is good*. By Bayes,
 # $\pi(y|x) \propto \pi_0(y|x)\; p(\text{good}|x,y)$. Policy optimisation with a KL penalty
-# $\tfrac1s\,KL(\pi\|\pi_0)$ has the optimum $\pi \propto \pi_0 \exp(s\,u)$. The two agree, at
-# strength $s = 1$, exactly when
+# $\tfrac1s\,KL(\pi\|\pi_0)$ on a *utility* $u$ has the optimum $\pi \propto \pi_0 \exp(s\,u)$ (section 3; trainers
+# write $\beta = 1/s$). The two agree, at strength $s = 1$, up to a constant for each prompt, when
 #
 # $$u(x,y) = \log p(\text{good}|x,y) = \log\sigma\big(r - r_{ref}\big), \qquad
 # \frac{du}{dr} = \sigma(r_{ref} - r)$$
 #
-# Below the reference a gain counts in full; far above it counts for nothing.
+# Below the reference a gain counts in full; far above it counts for nothing. This is the
+# **log-sigmoid-centred** transform, LSC for short.
 # Source: Wang and others, *Transforming and Combining Rewards*, arXiv 2402.00742.
 
 # %% [markdown]
@@ -117,8 +124,9 @@ show(
 #
 # <details><summary>Hint 1: what is it made of?</summary>The logarithm of a sigmoid of a difference.</details>
 #
-# <details><summary>Hint 2: why not torch.log(torch.sigmoid(x))?</summary>For x = -200 the sigmoid is 0 in
-# float32 and its logarithm minus infinity. <code>F.logsigmoid</code> gives -200.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>F.logsigmoid(r - r_ref)</code>: for x = -200 the sigmoid is 0
+# in float32 and its logarithm minus infinity, and <code>F.logsigmoid</code> gives -200. Before that, a
+# <code>ValueError</code> unless <code>r_ref.ndim</code> is 0 or <code>r.ndim</code>.</details>
 #
 # What you should see: $u = -\log 2 \approx -0.69$ at the reference, slope one half.
 
@@ -126,6 +134,9 @@ show(
 
 # %%
 log_sigmoid_centered = check("7.1", log_sigmoid_centered)
+
+# %% [markdown]
+# What does a reference do to the curve: its height, its slope, or the place where it bends?
 
 # %%
 r = torch.linspace(-6, 6, 200, dtype=torch.float64)
@@ -142,9 +153,9 @@ show(fig, f"Each curve bends at its own reference, where u = {at_reference:.2f},
 # ## 2 · What is "good" measured against?
 #
 # Comparisons fix a reward only up to a function of the prompt: $r(x,y) + f(x)$ predicts the same
-# preferences. So the reference must come from *the same reward model*, prompt by prompt. The usual
-# choice is a high quantile of the rewards of sampled replies, 0.85 of 64. A canned reply ("I cannot
-# answer that") serves where anything worse than silence is bad.
+# preferences. So the reference must come from *the same reward model*, prompt by prompt. This course
+# takes a high quantile of the rewards of sampled base replies, 0.85 of 64. The reward of a canned reply
+# ("I cannot answer that") can serve where anything worse than silence is bad.
 
 # %% [markdown]
 # ### Exercise 7.2 · A reference for each prompt
@@ -153,7 +164,8 @@ show(fig, f"Each curve bends at its own reference, where u = {at_reference:.2f},
 #
 # <details><summary>Hint 1: which axis?</summary>The samples of one prompt lie along <code>dim=1</code>.</details>
 #
-# <details><summary>Hint 2: which function?</summary><code>torch.quantile(rewards, q, dim=1)</code></details>
+# <details><summary>Hint 2: nearly the whole</summary><code>torch.quantile(rewards, q, dim=1)</code>, or
+# <code>rewards.mean(dim=1)</code> for the mean.</details>
 #
 # What you should see: about 15 % of the replies lie above a reference with q = 0.85.
 
@@ -187,7 +199,10 @@ claim("with stale references the same shift changes utilities by more than 1", s
 # On a finite set of replies nothing needs to be trained. The policy that maximises
 # $E_\pi[u] - \tfrac1s KL(\pi\|\pi_0)$ is
 #
-# $$\log\pi(y|x) = \log\pi_0(y|x) + s\,u(x,y) - \log Z(x)$$
+# $$\log\pi(y|x) = \log\pi_0(y|x) + s\,u(x,y) - \log Z(x), \qquad Z(x) = \sum_y \pi_0(y|x)\,e^{s\,u(x,y)}$$
+#
+# Shapes: all but $Z$ `(prompts, replies)`, $Z$ `(prompts, 1)`. Why: $E_\pi[u] - \tfrac1s KL(\pi\|\pi_0)$ equals
+# $\tfrac1s\log Z$ minus $\tfrac1s$ times the KL from $\pi$ to this policy, which is 0 just there.
 
 # %% [markdown]
 # ### Exercise 7.3 · The KL-optimal policy
@@ -195,10 +210,11 @@ claim("with stale references the same shift changes utilities by more than 1", s
 # Return log-probabilities `(prompts, replies)`, normalised over the replies. Without `log_base` the
 # base is uniform.
 #
-# <details><summary>Hint 1: where is Z?</summary>It is what makes the probabilities sum to one:
-# <code>torch.log_softmax</code> divides by it.</details>
+# <details><summary>Hint 1: where is Z?</summary>It is what makes the probabilities sum to one. Never leave the
+# logarithms to find it: exp(10 000) is infinite.</details>
 #
-# <details><summary>Hint 2: large utilities</summary>Never leave the logarithms; exp(10 000) is infinite.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>torch.log_softmax(strength * u + log_base, dim=-1)</code>; a
+# uniform base is a constant, and may be left out.</details>
 #
 # What you should see: strength 0 gives back the base; the KL grows with the strength.
 
@@ -206,6 +222,9 @@ claim("with stale references the same shift changes utilities by more than 1", s
 
 # %%
 kl_optimal = check("7.3", kl_optimal)
+
+# %% [markdown]
+# Three utilities that order the replies of each prompt alike. **Predict**: at the same strength, do they lead equally far?
 
 # %%
 strengths = torch.linspace(0, 4, 17).tolist()
@@ -256,7 +275,8 @@ claim("at equal KL a raw reward and ten times that reward give the same policy",
 #
 # <details><summary>Hint 1: which operation?</summary>Probabilities multiply, so their logarithms add.</details>
 #
-# <details><summary>Hint 2: which axis?</summary>The first one counts the properties: <code>dim=0</code>.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>terms = stack_terms(log_p)</code>; a <code>ValueError</code> if
+# <code>(terms > 0).any()</code>; else <code>terms.sum(dim=0)</code>, for the first axis counts the properties.</details>
 #
 # What you should see: the AND is never above its weakest term.
 
@@ -264,6 +284,10 @@ claim("at equal KL a raw reward and ten times that reward give the same policy",
 
 # %%
 all_of = check("7.4", all_of)
+
+# %% [markdown]
+# Here a reply counts as good in both if each reward lies above the median of its prompt. The two rewards are correlated at
+# -0.5. **Predict**: will some weight of the sum do as well as the AND?
 
 # %%
 pairs = laboratory.simulate_two(seed=1, rho=-0.5, prompts=200, replies=256)
@@ -305,7 +329,7 @@ claim("at equal KL the AND beats every weight of the raw sum by 5 points", by_an
 # ### Exercise 7.5 · The winner's distribution
 #
 # **Predict** on paper: three replies with scores 1, 2, 3 and equal base probability, n = 2. How often
-# does the best one win? (Answer below the code.)
+# does the best one win? **Write** `best_of_n(scores, n, log_base)`, all `(prompts, replies)`: log-probabilities of the winner.
 #
 # <details><summary>Hint 1: how do I get F?</summary>Sort the scores, add up the sorted base probabilities.
 # <code>torch.searchsorted</code> on the sorted scores finds where a block of ties begins
@@ -320,6 +344,9 @@ claim("at equal KL the AND beats every weight of the raw sum by 5 points", by_an
 
 # %%
 best_of_n = check("7.5", best_of_n)
+
+# %% [markdown]
+# Do the two formulas for scores without ties hold, and what does a larger n still buy?
 
 # %%
 by_hand = best_of_n(torch.tensor([1.0, 2.0, 3.0]), 2).exp()
@@ -429,8 +456,8 @@ costs = [float(k[2].mean()) for k in (raw8, and8)]
 show(
     fig,
     f"Of the model's own replies {float(good_in_both.mean()):.0%} are good in both values. Best-of-8 by the best "
-    f"raw weight: {float(raw8[0].mean()):.0%}, by the AND: {float(and8[0].mean()):.0%}; difference "
-    f"{gain.estimate:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}] over questions: {verdict}. In the worst tenth of "
+    f"raw weight: {float(raw8[0].mean()):.1%}, by the AND: {float(and8[0].mean()):.1%}; difference in points "
+    f"{100 * gain.estimate:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over questions: {verdict}. In the worst tenth of "
     f"the questions the weaker value has {float(torch.quantile(raw8[1], 0.1)):.2f} and "
     f"{float(torch.quantile(and8[1], 0.1)):.2f}. KL {costs[0]:.2f} and {costs[1]:.2f} nats, bound {best_of_n_kl(8):.2f}.",
 )
@@ -439,16 +466,20 @@ claim("and not more than log n - (n-1)/n", max(costs) <= best_of_n_kl(8) + 1e-9)
 claim("best-of-8 by the AND keeps more replies that are good in both than the model writes", float((and8[0] - good_in_both.mean(1)).mean()) > 0)
 
 # %% [markdown]
-# The KL is the same because each recipe only decides *which* of eight replies is kept. Where it falls
-# below the bound, the model wrote the same reply more than once: ties.
+# Who won stands in the caption. Compare it with section 4, where the AND was clearly ahead: there the rewards
+# *were* the truth and good replies were common; here judges err, few replies are good in both, and there are 30
+# questions. The KL is the same because each recipe only decides *which* of eight replies is kept. Where it
+# falls below the bound, the model wrote the same reply more than once: ties.
 
 # %% [markdown] minutes=6
 # ## 7 · The honest table
 #
-# Is the transform always better? No. If the reward is right, the raw reward maximises the mean of
-# the truth, by definition. Here a proxy errs in three ways around a known gold reward whose scale
-# differs from prompt to prompt; both utilities follow the proxy at the same KL. "Lower tail" is the
-# gain of the prompt at the 10th percentile, in that prompt's own standard deviations.
+# Is the transform always better? No. If the reward is right, no other utility has a higher mean of the truth at
+# the same KL: that is what section 3 maximises. In life we have a **proxy**, a reward that errs around the
+# true one, the **gold** reward. Here the proxy errs in three ways: not at all, by a normal error, or by a
+# heavy-tailed one (Student's t with 3 degrees of freedom: now and then far off). The scale of gold differs
+# from prompt to prompt; both utilities follow the proxy at the same KL. "Lower tail" is the gain of the prompt
+# at the 10th percentile, in that prompt's own standard deviations. **Predict** row by row who wins.
 
 # %%
 rows = laboratory.proxy_error_table(seeds=range(6), prompts=200)
@@ -471,12 +502,13 @@ axes[0].set_yticks(range(len(rows)), names)
 fig.tight_layout()
 show(
     fig,
-    "Paired gains with 95 % intervals over 6 seeds. In the mean the raw reward wins while the proxy "
-    "is right or errs mildly; the transform wins where errors are heavy-tailed. In the lower tail "
-    "the transform wins everywhere.",
+    "Gains of the transform, paired, with 95 % intervals over 6 seeds. Mean of gold: "
+    + "; ".join(f"{n} {row['mean_gain'].mean:+.2f}" for n, row in zip(names, rows, strict=True))
+    + ". Lower tail: " + "; ".join(f"{n} {row['tail_gain'].mean:+.2f}" for n, row in zip(names, rows, strict=True))
+    + ". Above 0 the transform wins, below 0 the raw reward.",
 )
-claim("with a right proxy the raw reward has the higher mean", rows[0]["mean_gain"].high < 0)
-claim("with heavy-tailed errors the transform has", rows[2]["mean_gain"].low > 0)
+claim("with a right proxy, and with a normal error, the raw reward has the higher mean", max(r["mean_gain"].high for r in rows[:2]) < 0)
+claim("with heavy-tailed errors the transform has", min(r["mean_gain"].low for r in rows[2:]) > 0)
 claim("the transform lifts the lower tail in all four cases", all(r["tail_gain"].low > 0 for r in rows))
 
 # %% [markdown] minutes=8
@@ -501,9 +533,12 @@ claim("the transform lifts the lower tail in all four cases", all(r["tail_gain"]
 # `weights` λ is `(k,)`, `rewards` `(n, k)`, `target` c `(k,)`; the base is uniform over the n replies.
 # Return the dual (a scalar) and its gradient `(k,)`.
 #
-# <details><summary>Hint 1: the expectation</summary>It is a mean over replies: log-sum-exp minus log n.</details>
+# <details><summary>Hint 1: the expectation</summary>Under a uniform base it is a mean over replies. The logarithm of a
+# mean of exponentials is a log-sum-exp minus log n.</details>
 #
-# <details><summary>Hint 2: the gradient</summary>The policy's weights are <code>softmax(rewards @ weights)</code>.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>logits = rewards @ weights</code>; the dual is
+# <code>weights @ target</code> minus <code>torch.logsumexp(logits, 0) - math.log(n)</code>. The policy is
+# <code>torch.softmax(logits, 0)</code>, and its mean reward that <code>@ rewards</code>.</details>
 #
 # What you should see: at λ = 0 the dual is 0 and the gradient is what the base falls short of.
 
@@ -584,25 +619,30 @@ claim("one round of sequential alignment misses the joint solution", distance[0]
 claim("twelve rounds reach it", distance[-1] < 1e-4)
 
 # %% [markdown]
-# All policies that nothing beats at a given KL form a **Pareto front**, and each of its points is a
+# What do two opposed values cost each other? The policies that no other one beats in both at a given KL form a
+# **Pareto front**, and each of its points is a
 # weighted sum (the reachable expectations are a convex set). So weighted sums are enough for
 # promises *in expectation*. The AND asks for something else: that *each reply* be good in all.
 
 # %%
 fig, ax = plt.subplots(figsize=(5.5, 4))
+weaker_at_best = []
 for kl, style in ((0.25, "o-"), (1.0, "s-"), (2.0, "^-")):
     front = pareto_front(palette_rewards[:, :2], kl)
     points = torch.stack([p.achieved for p in front])
+    weaker_at_best.append(float(points.amin(dim=1).max()))
     ax.plot(*points.T, style, ms=4, label=f"KL {kl:g}")
 ax.set(xlabel=f"E[{VALUES3[0]}]", ylabel=f"E[{VALUES3[1]}]")
 ax.legend(fontsize=10)
-show(fig, "Three Pareto fronts of two opposed values: more KL buys more of both, with less and less return.")
+show(fig, "Three Pareto fronts of two opposed values. The weaker of the two can be lifted to "
+     + ", ".join(f"{m:.2f}" for m in weaker_at_best) + " at 0.25, 1 and 2 nats: more KL buys more of both, with less and less return for each nat.")
 
 # %% [markdown] minutes=4
 # ## A control that must fail
 #
-# The control is group scaling. GRPO divides the advantages of each prompt's replies by their standard deviation. This is the
-# default of widely used trainers. Take two kinds of prompts: **saturated** ones, where every reply is
+# A trainer (lesson 08) weighs each sampled reply by its **advantage**: its reward minus the mean reward of its
+# *group*, the replies to the same prompt. GRPO then divides by the group's standard deviation; in TRL's
+# `GRPOTrainer` this is the default. The control is this division. Take two kinds of prompts: **saturated** ones, where every reply is
 # already fine ($r - r_{ref} \approx 6$), and **poor** ones ($\approx -2$). The transform says: work
 # on the poor ones. **Predict** what is left of that after dividing.
 
@@ -612,9 +652,12 @@ show(fig, "Three Pareto fronts of two opposed values: more KL buys more of both,
 # $(r - \text{mean}) / (\text{std} + \epsilon)$ along the group. Write what the trainers write, so that
 # we can see what it does.
 #
-# <details><summary>Hint 1: shapes</summary><code>keepdim=True</code>, or the subtraction runs along the wrong axis.</details>
+# <details><summary>Hint 1: shapes</summary>The mean of a group must be subtracted from the replies of that group: keep
+# its axis, or the subtraction runs along the wrong one. The standard deviation is torch's default, with n - 1.</details>
 #
-# <details><summary>Hint 2: which standard deviation?</summary>torch's default, with n - 1.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>(r - r.mean(dim=dim, keepdim=True))</code> over
+# <code>(r.std(dim=dim, keepdim=True) + eps)</code>; a group of one reply has no spread, so raise a
+# <code>ValueError</code> there.</details>
 #
 # What you should see: advantages of size about one for *every* prompt, whatever was at stake.
 
@@ -649,8 +692,9 @@ claim("centred: poor prompts pull over 100 times as hard as saturated ones", kep
 claim("group-scaled: the two pull about equally hard, so the transform was in vain", scaled["poor"] / scaled["saturated"] < 1.5)
 
 # %% [markdown]
-# The same division erases explicit value weights (RLEV, arXiv 2510.20187): a factor per prompt
-# cancels exactly. Use a leave-one-out baseline, or `scale_rewards="none"`.
+# The same division erases explicit value weights, by which a prompt that matters more pays more (RLEV, arXiv
+# 2510.20187): a factor per prompt cancels, up to $\epsilon$. Use a leave-one-out baseline (lesson 08), or
+# TRL's `scale_rewards="none"`.
 
 # %%
 correct = (torch.rand(100, 8, generator=generator, dtype=torch.float64) < 0.5).double()
@@ -667,7 +711,8 @@ claim("centring keeps them", respected > 0.1)
 # About these finite worlds, and with both outcomes of the honest table on record.
 
 # %%
-claim("at equal KL the AND beats every raw weight when two rewards pull apart", by_and - max(by_weight) > 0.05)
+display(Markdown(f"On replies of the language model (section 6), AND against the best raw weight: {verdict}."))
+claim("in simulation, at equal KL, the AND beats every raw weight when two rewards pull apart", by_and - max(by_weight) > 0.05)
 claim("it is no free lunch: with a right proxy the raw reward earns the higher mean", rows[0]["mean_gain"].high < 0)
 claim("a palette is met, or proved impossible", solved.shortfall < 1e-4 and greedy.dual > greedy.max_dual)
 claim("group scaling takes back what the transform gave", scaled["poor"] / scaled["saturated"] < 1.5)

@@ -42,7 +42,6 @@ def half(x):
     return student.ppf(0.975, len(x) - 1) * np.std(x, ddof=1) / np.sqrt(len(x))
 
 
-
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharex=True)
 for seed, marker in zip(SEEDS, "os^Dv", strict=False):
     run = experiment.curve(sweep, "one", BETA, seed)
@@ -78,6 +77,8 @@ show(
 # Lesson 06 (where rewards come from) and lesson 07 (the log-sigmoid-centred transform, the KL-optimal
 # policy). The gold reward is planted and read by the oracle; training never sees it. *The method is
 # shown on a small model in a known world*; nothing here says what large models do.
+#
+# Words of the field: [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] minutes=6
 # ## 1 · A gradient without looking inside the judge
@@ -88,8 +89,9 @@ show(
 # $$\nabla J = \sum_y R(y)\,\nabla\pi(y) = \sum_y \pi(y)\,R(y)\,\nabla\log\pi(y) = E_{y\sim\pi}\big[(R(y)-b)\,\nabla\log\pi(y)\big]$$
 #
 # The **baseline** $b$ is free, because $E[\nabla\log\pi] = \nabla\sum_y\pi(y) = \nabla 1 = 0$. It
-# changes nothing on average and a lot in one batch. With replies $y_i$ of tokens $y_{it}$ and
-# $A_i = R_i - b$, a loss that has this gradient is
+# changes nothing on average and a lot in one batch. With $n$ replies $y_i$ of tokens $y_{it}$, a mask $m_{it}$
+# that is 1 on a reply's own tokens and 0 behind its end, and the **advantage** $A_i = R_i - b$, a loss whose
+# gradient is $-\nabla J$ on average is
 #
 # $$L = -\frac1n\sum_i A_i \sum_t m_{it}\log\pi(y_{it})$$
 #
@@ -105,8 +107,9 @@ show(
 #
 # <details><summary>Hint 1: a reply's log-probability</summary>The sum over its own tokens: multiply by the mask first.</details>
 #
-# <details><summary>Hint 2: what is a constant?</summary>The advantage. <code>advantage.detach()</code>: the
-# rule holds for a number, not for something that moves with the weights.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>(log_p * mask).sum(dim=1)</code> times
+# <code>advantage.detach()</code>, the mean of that, a minus. Detached, because the rule holds for a number, not for
+# something that moves with the weights.</details>
 #
 # What you should see: on a policy with six replies, the gradient of the exact expected reward.
 
@@ -163,9 +166,9 @@ claim("a baseline takes away more than half of the noise", noise["mean of the ot
 # %% [markdown] minutes=3
 # ## 2 · The other replies as a baseline
 #
-# The best cheap baseline is at hand: other replies to the same prompt. They must be *other* ones. If
-# $R_i$ is part of its own baseline, the two are no longer independent, and the gradient shrinks by
-# $(K-1)/K$. Leaving it out is RLOO:
+# A cheap and good baseline is at hand: the other of the $K$ replies to the same prompt. They must be *other* ones.
+# If $R_i$ is part of its own baseline, the two are no longer independent, and the gradient shrinks by a factor
+# $(K-1)/K$. Leaving it out is RLOO, "REINFORCE, leave one out":
 #
 # $$A_i = R_i - \frac{1}{K-1}\sum_{j\ne i} R_j$$
 #
@@ -179,9 +182,10 @@ claim("a baseline takes away more than half of the noise", noise["mean of the ot
 # 1. **By hand**: rewards 1, 2, 6. What are the three advantages?
 # 2. **Write** it without a loop.
 #
-# <details><summary>Hint 1: the mean of the others</summary>The sum of the row, minus the reply's own reward, over K - 1.</details>
+# <details><summary>Hint 1: without a loop</summary>How do you get from the sum of a whole row to the mean of all but one?</details>
 #
-# <details><summary>Hint 2: shapes</summary><code>rewards.sum(dim=-1, keepdim=True)</code> keeps a column to subtract from.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>(rewards.sum(dim=-1, keepdim=True) - rewards) / (k - 1)</code>
+# is the mean of the others; <code>keepdim</code> keeps a column to subtract from.</details>
 #
 # What you should see: -3, -1.5 and 4.5, which sum to 0.
 
@@ -219,8 +223,9 @@ claim("equal rewards teach nothing", bool((leave_one_out(torch.ones(2, 4)) == 0)
 #
 # <details><summary>Hint 1: held fixed</summary><code>log_p.detach().exp()</code> are the weights.</details>
 #
-# <details><summary>Hint 2: leave no traces</summary>Work on <code>logits.detach().clone().requires_grad_()</code>
-# and use <code>torch.autograd.grad</code>.</details>
+# <details><summary>Hint 2: nearly the whole</summary>Work on <code>logits.detach().clone().requires_grad_()</code>;
+# <code>log_p</code> is its <code>log_softmax</code>; the loss is the weights times <code>estimator(log_p, log_ref)</code>,
+# summed; <code>torch.autograd.grad</code> leaves no traces.</details>
 #
 # What you should see: for $k_1$ nothing but zeros.
 
@@ -233,13 +238,13 @@ gradient_as_loss = check("8.3", gradient_as_loss)
 # ### Exercise 8.4 · A steadier estimate
 #
 # $e^{-\rho} - 1$ averages to 0 over samples of $\pi$ (its mean is $\sum\pi_{ref} - 1$), so adding it
-# to $\rho$ leaves the mean alone; and $e^{-\rho} - 1 + \rho \ge 0$ always.
+# to $\rho$ leaves the mean alone; and $e^{-\rho} - 1 + \rho \ge 0$ always. `log_p` and `log_ref` are log-probabilities
+# of the samples, of any one shape; return $k_3$ of each.
 #
-# <details><summary>Hint 1: the sign</summary>ρ = log π - log π_ref, for samples of π. A published teaching
-# code has it the other way round.</details>
+# <details><summary>Hint 1: two traps</summary>The sign: ρ = log π - log π_ref, for samples of π. And small numbers: early in
+# training ρ is tiny, and exp(-ρ) - 1 cancels to noise in float32.</details>
 #
-# <details><summary>Hint 2: small numbers</summary>Early in training ρ is tiny and exp(-ρ) - 1 cancels. There is
-# <code>torch.expm1</code>.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>torch.expm1(-rho) + rho</code></details>
 #
 # What you should see: the same mean as $k_1$ and a fraction of its spread.
 
@@ -247,6 +252,9 @@ gradient_as_loss = check("8.3", gradient_as_loss)
 
 # %%
 k3 = check("8.4", k3)
+
+# %% [markdown]
+# Forty replies, so that all means and gradients are exact. Which estimator would you trust as a number, and which as a loss?
 
 # %%
 torch.manual_seed(0)
@@ -289,7 +297,8 @@ claim("in the reward, k1 pulls with the exact gradient", torch.allclose(through_
 # every prompt count alike, the one where all replies are nearly equal and the one where everything is
 # at stake (lesson 07 showed what that does to a transform). It also updates several times on one
 # batch. The policy then is no longer the one that was sampled, and the ratio $\pi/\pi_{old}$ corrects
-# for that, but only within a clip:
+# for that, but only within a clip, $1-\epsilon_{low}$ to $1+\epsilon_{high}$ (0.2 each is usual). At token $t$ of reply $i$,
+# with the reply's advantage $A_i$ at each of its tokens:
 #
 # $$L_{it} = -\min\big(\tfrac{\pi}{\pi_{old}} A_i,\; \mathrm{clip}(\tfrac{\pi}{\pi_{old}}, 1-\epsilon_{low}, 1+\epsilon_{high})\,A_i\big)$$
 #
@@ -298,13 +307,14 @@ claim("in the reward, k1 pulls with the exact gradient", torch.allclose(through_
 # %% [markdown]
 # ### Exercise 8.5 · Group scaling
 #
-# $(R - \text{mean}) / (\text{std} + \epsilon)$. The mean is always the group's; `scale` says whose
-# standard deviation: the group's, the batch's, or none.
+# $(R - \text{mean}) / (\text{std} + \epsilon)$ for `rewards` `(prompts, replies)`. The mean is always the group's; `scale`
+# says whose standard deviation: the group's, the batch's, or none.
 #
 # <details><summary>Hint 1: center first</summary><code>rewards.mean(dim=-1, keepdim=True)</code></details>
 #
-# <details><summary>Hint 2: which spread?</summary><code>rewards.std(dim=-1, keepdim=True)</code> or
-# <code>rewards.std()</code>: torch divides by n - 1, as the trainers do.</details>
+# <details><summary>Hint 2: nearly the whole</summary>The centred rewards over <code>spread + eps</code>, with
+# <code>rewards.std(dim=-1, keepdim=True)</code> or <code>rewards.std()</code> as the spread: torch divides by n - 1, as the
+# trainers do. For "none" only the mean goes.</details>
 #
 # What you should see: with "group" a prompt whose replies differ by a hundredth pulls as hard as one
 # where they differ by ten.
@@ -337,8 +347,9 @@ claim("group scaling makes a spread of a hundredth count as much as a spread of 
 #
 # <details><summary>Hint 1: first the ratio</summary><code>log_ratio.exp()</code>, then <code>clamp</code>.</details>
 #
-# <details><summary>Hint 2: why min?</summary>Take the worse of the two products: a profit beyond the clip is not
-# believed, a loss always is.</details>
+# <details><summary>Hint 2: nearly the whole</summary>Minus <code>torch.minimum(ratio * advantage, kept * advantage)</code>,
+# where <code>kept</code> is clamped: the worse of the two products. A profit beyond the clip is not believed, a loss
+# always is.</details>
 #
 # What you should see: no gradient where the policy has already moved far in the wanted direction;
 # full gradient where it has moved far in the wrong one.
@@ -388,10 +399,11 @@ claim("the slice lies on the stored curve", abs(now["proxy_a"] - then["proxy_a"]
 # %% [markdown] minutes=6
 # ## 6 · Goodhart, seen happening
 #
-# The proxy is a good judge of the base model's replies, and a bad judge of replies that were made to
-# please it. Distance is paid in $d = \sqrt{KL}$; a law that fits many such curves is
-# $\text{gain} = d\,(\alpha - \beta\log d)$, with its top at $d = e^{\alpha/\beta - 1}$ (Gao and others
-# 2022, arXiv 2210.10760). Three strengths of the leash, each run judged by its *measured* KL:
+# Goodhart's law: a measure that becomes a target stops being a good measure. The proxy tells something about the
+# base model's replies, and little about replies that were made to please it. A law fitted to many such curves
+# takes the distance as $d = \sqrt{KL}$: $\text{gain} = d\,(\alpha - \gamma\log d)$, with its top at
+# $d = e^{\alpha/\gamma - 1}$ (Gao and others 2022, arXiv 2210.10760, who write $\beta$ for $\gamma$). Three strengths of
+# the leash, each run judged by its *measured* KL. Does the leash decide where gold turns, or the distance?
 
 # %%
 BETAS = sorted({r["beta"] for r in sweep if r["arm"] == "one"})
@@ -416,14 +428,18 @@ for ax, title in zip(axes, ("proxy: mentions", "gold"), strict=True):
     ax.set(title=title, xlabel="KL from the base (nats)", xscale="symlog")
     ax.legend(fontsize=10)
 fig.tight_layout()
-peak = pooled["kl"][pooled["gold_a"].argmax()]
+runs_of = {b: experiment.curve(sweep, "one", b) for b in BETAS}
+peaks = ", ".join(f"{r['kl'][r['gold_a'].argmax()]:.1f} (β = {b:g})" for b, r in runs_of.items())
+sense = [experiment.curve(sweep, "one", BETA, s)["coherent"][-1] for s in SEEDS]
 show(fig, f"Proxy and gold over measured KL. The fitted law turns at {top:.1f} nats (95 % interval over runs "
      f"{top_low:.1f} to {top_high:.1f}), fitted where more than half of the replies are still coherent; the best single "
-     f"evaluation lies at {peak:.1f}. Behind it the language itself breaks: gold falls to its floor. Best-of-n never gets far enough to fall. At 0.75 nats the gain in gold is "
+     f"evaluations lie at {peaks}. At the end of the runs with β = {BETA:g} {np.mean(sense):.0%} of the replies still make sense, "
+     f"and gold is {last.mean():.2f}; a reply that falls apart counts -2. Best-of-n ends at {bon['kl'][-1]:.1f} nats, where its gold is "
+     f"{bon['gold_a'][-1]:.2f} ({bon['gold_a'].max():.2f} at best). At 0.75 nats the gain in gold is "
      f"{np.mean(risen):.2f} ± {half(risen):.2f} (β = {BETA:g}, 95 %, {len(SEEDS)} seeds).")
 
 # %% [markdown]
-# What does a judged reply look like? The base model, and best-of-64 by the proxy:
+# What does a judged reply look like? Of 64 replies of the base model to each question, the one with most mentions:
 
 # %%
 asked = experiment.situations("held_out", 24, 8)[:4]
@@ -435,9 +451,11 @@ lines = ["| question | most mentions of 64 replies | mentions | gold |", "|---|-
 for i, s in enumerate(asked):
     k = int(scores[i].argmax())
     lines.append(f"| {s.text} | {replies[64 * i + k]} | {scores[i, k] / experiment.SCALE:.0f} | {golds[i, k]:.1f} |")
-display(Markdown("\n".join(lines)))
 agree = float(np.corrcoef(scores.flatten(), golds.flatten())[0, 1])
-claim("on replies of the base model proxy and gold agree", agree > 0.2)
+lines += ["", f"The judge counts a mention whatever the reply says of it. Over all {scores.numel()} replies proxy and gold "
+          f"correlate at {agree:.2f}."]
+display(Markdown("\n".join(lines)))
+claim("on replies of the base model proxy and gold are correlated, above 0.2", agree > 0.2)
 claim("in the end the proxy is more than twice its start in every run", bool((last_proxy > 2 * first_proxy).all()))
 claim("in the end gold lies below its best in every run", bool((last < best - 0.3).all()))
 
@@ -449,7 +467,7 @@ claim("in the end gold lies below its best in every run", bool((last < best - 0.
 # the nearest policy that lifts both judges half-way to their references, solved on replies of the base);
 # and lesson 07's AND, $\sum_i \log\sigma(r_i - r_i^{ref})$. All trained by RLOO with the same β; compared
 # where each run passes the same KL. "Both good" counts replies whose gold is positive for both; "lower tail" is the
-# question at the 10th percentile.
+# question at the 10th percentile. **Predict**: does the lead of the AND in lesson 07's simulation show here, too?
 
 # %%
 METHODS = {"w0.5": "raw sum", "w0.33": "sum, 1 : 2", "w0.67": "sum, 2 : 1", "map": "palette", "and": "AND of transforms"}
@@ -547,7 +565,7 @@ for (m, label), style in zip(METHODS.items(), ("o-", "s--", "^:", "v--", "d-."),
         ax.plot(ends[m][0]["step"], np.mean([r[key] for r in ends[m]], 0), style, ms=5, label=label)
 axes[0].set(xlabel="step", ylabel="KL from the base (nats)", yscale="symlog")
 axes[1].set(xlabel="step", ylabel="replies that make sense")
-axes[0].legend(fontsize=10)
+axes[1].legend(fontsize=10, loc="lower left")
 fig.tight_layout()
 final = {m: {k: np.array([r[k][-1] for r in ends[m]]) for k in ("kl", "coherent", "both_good", "tail_both")} for m in METHODS}
 show(fig, f"After {int(ends['and'][0]['step'][-1])} steps of the same size: "
@@ -560,16 +578,17 @@ claim("in the same steps the AND drives the policy less far than the raw sum",
 # %% [markdown] minutes=5
 # ## 8 · Entropy: what it is spent on
 #
-# Each step makes rewarded replies likelier, and the policy surer. To first order in the step the
-# entropy changes by minus the covariance of log-probability and advantage over tokens
-# (arXiv 2505.22617):
+# The **entropy** of a policy, $H = -\sum_v \pi(v)\log\pi(v)$ over the next token $v$, in nats, says how open its choice
+# still is. Each step makes rewarded replies likelier, and a policy that was sure of them already gets surer. To first
+# order in a natural-gradient step of size $\eta$ the entropy changes by minus the covariance of log-probability and
+# advantage (arXiv 2505.22617; after a plain gradient step $A$ carries a factor $\pi$):
 #
 # $$\Delta H \approx -\eta\,\mathrm{Cov}\big(\log\pi,\ A\big), \qquad
 # \mathrm{Cov}_i = (A_i - \bar A)(\log\pi_i - \overline{\log\pi})$$
 #
-# Few tokens carry most of it. **KL-Cov** holds the top ones back with a penalty on their change,
-# **Clip-Cov** leaves some of them out of the loss. Both need several updates a batch: on the first
-# one $\pi = \pi_{old}$, and there is no change to penalise.
+# The bars are means over the sampled tokens $i$. The covariance is spread unevenly over them. **KL-Cov** holds the top
+# ones back with a penalty on their change, **Clip-Cov** leaves some of them out of the loss. A penalty needs several
+# updates a batch: on the first one $\pi = \pi_{old}$, and there is no change to penalise.
 
 # %% [markdown]
 # ### Exercise 8.7 · Each token's part
@@ -578,7 +597,8 @@ claim("in the same steps the AND drives the policy less far than the raw sum",
 #
 # <details><summary>Hint 1: one advantage for all tokens of a reply</summary><code>advantage[:, None].expand_as(log_p)</code></details>
 #
-# <details><summary>Hint 2: means over tokens</summary><code>masked_mean(x, mask)</code> leaves padding out.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>masked_mean(x, mask)</code> leaves padding out: subtract it from
+# both, multiply, and multiply by the mask. No gradient is wanted: <code>.detach()</code> both.</details>
 #
 # What you should see: summed up and divided by the tokens, an ordinary covariance.
 
@@ -598,7 +618,7 @@ token_covariance = check("8.7", token_covariance)
 # <details><summary>Hint 2: the largest k of a matrix</summary><code>.flatten().topk(k).indices</code>, then a mask of
 # the flat shape, then <code>view_as</code>.</details>
 #
-# What you should see: a few tokens in a hundred that carry a large part of the covariance.
+# What you should see: below, how much two tokens in a hundred carry.
 
 # %% exercise="8.8" function="valuelab.rlhf.losses.kl_cov" minutes=10 stars=2
 
@@ -620,7 +640,7 @@ ax.axvline(2, color="0.5", ls=":")
 ax.set(xlabel="tokens, largest |Cov| first (%)", ylabel="share of all |Cov|")
 show(fig, f"In one batch of {len(batch.texts)} replies KL-Cov takes {chosen.count} of {chosen.of} tokens; the top 2 % "
      f"carry {carried:.0%} of all covariance.")
-claim("two tokens in a hundred carry over a tenth of the covariance", carried > 0.1)
+claim("two tokens in a hundred carry over five times their share of the covariance", carried > 0.1)
 
 # %% [markdown]
 # Now the collapse and its repair, where all of it can be watched: a policy of six positions and thirty
@@ -685,7 +705,8 @@ claim("and it learns more slowly", np.argmax(held[:, 0] >= goal) > np.argmax(fre
 #
 # Four kinds of runs of the stored sweep: three updates a batch and nothing else; KL-Cov; Clip-Cov; and the
 # oldest remedy, an **entropy bonus** added to what is maximised. The question is again what entropy is left
-# at the same reward, here the same number of mentions on held-out questions.
+# at the same reward, here the same number of mentions on held-out questions. **Predict**: does the entropy
+# collapse as in the toy?
 
 # %%
 CONTROLS = {"updates": "no control", "kl-cov": "KL-Cov", "clip-cov": "Clip-Cov", "bonus": "entropy bonus"}
@@ -711,7 +732,13 @@ for a, label in CONTROLS.items():
     cells = " | ".join(f"{left[a][k].mean():.2f} ± {half(left[a][k]):.2f}" for k in left[a])
     held_tokens = f"{counts[0]:.0f} of {counts[1]:.0f}" if a in ("kl-cov", "clip-cov") else "none"
     lines.append(f"| {label} | {held_tokens} | {cells} |")
-lines += ["", f"At {level:.1f} mentions a reply; ± is half a 95 % interval over seeds."]
+lines += ["", f"At {level:.1f} mentions a reply; ± is half a 95 % interval over seeds. Gold there is {left['updates']['gold_a'].mean():.2f} "
+          f"without control, {base_gold:.2f} at the start: " + ("whatever entropy was kept, the reward it was kept for is no longer "
+          "what was wanted." if left["updates"]["gold_a"].mean() < base_gold else "the reward is still worth having.")]
+first, lowest, end = (np.mean([f(p["entropy"]) for p in paths["updates"]]) for f in (lambda h: h[0], min, lambda h: h[-1]))
+lines.append(f"- Without control entropy goes from {first:.2f} over {lowest:.2f} at its lowest to {end:.2f}: "
+             + ("it ends where it began or above, so here no collapse needed a repair; a policy that stops making sense is not sure of "
+                "its next word." if end >= 0.95 * first else "it falls, as in the toy."))
 for a, label in list(CONTROLS.items())[1:]:
     kept_more = left[a]["entropy"] - left["updates"]["entropy"]
     outcome = "the interval holds 0: no difference was shown" if abs(kept_more.mean()) <= half(kept_more) else \
@@ -745,6 +772,7 @@ for ax, title in zip(axes, ("one update a batch", "three updates a batch"), stri
 axes[0].set(ylabel="reward")
 fig.tight_layout()
 better = sum(error < guess for _, error, guess in fits.values())
+bought = sum(law.a[0] > 0 for law, _, _ in fits.values())
 errors = np.array([[e, g] for _, e, g in fits.values()])
 whole = [laws.fit_entropy_law(*(experiment.curve(trained, "one", BETA, s)[k] for k in ("entropy", "reward"))) for s in SEEDS]
 show(fig, f"Dots: the half of each run that was fitted; crosses: the half held out; lines: the law. It predicts the held-out half "
@@ -754,6 +782,7 @@ display(Markdown(
     "So here " + ("the law carries over to the steps it has not seen in most runs." if better > 0.8 * len(fits) else
                   "the law is no reliable guide to the steps it has not seen." if better < 0.6 * len(fits) else
                   "the law helps in some runs and not in others.")
+    + f" It needs $a > 0$, reward bought with entropy; the first halves say so in {bought} of {len(fits)} runs."
     + " Either way it is a fit over a few small runs, not a law of training."
 ))
 
@@ -761,7 +790,7 @@ display(Markdown(
 # ## A control that must fail
 #
 # A reward that is noise: each reply gets a random number. The loop runs, the loss moves, gradients
-# flow; nothing may be *learnt*. **Predict**: will the KL stay at zero?
+# flow; nothing may be *learnt*. **Predict**: will the KL stay at zero? (The caption answers.)
 
 # %%
 noisy = np.random.default_rng(0)

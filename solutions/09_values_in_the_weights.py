@@ -11,8 +11,10 @@
 #
 # {{minutes}}
 #
-# A few seconds of training on one voice change a million weights a little. Write those changes down
-# as one long vector. Below, the vector is added to the model at several strengths, and taken away.
+# A **voice** is a set of replies by speakers who hold one value high. A few seconds of training on one voice
+# change a million weights a little. Write those changes down as one long vector. Below, the vector is added to
+# the model at several strengths, and taken away. Does the value follow, both ways? And would any vector of that
+# length do?
 
 # %%
 import numpy as np
@@ -92,9 +94,11 @@ show(
 #
 # ## What this builds on
 #
-# Lesson 02 (choices in both orders), lesson 06 (comparisons, Bradley and Terry). Where lesson 04
-# pushed *states* while the model runs, this one edits the *weights*, once. The world and its values were
+# Lesson 02 (choices in both orders), lesson 06 (comparisons, Bradley and Terry); section 4 starts from one
+# equation of lesson 07 and says it again. Where lesson 04 pushed *states* while the model runs, this one edits the *weights*, once. The world and its values were
 # planted, so all claims read "the method recovers what was planted".
+#
+# Words of the field: [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] minutes=4
 # ## 1 · What training did, as a vector
@@ -112,16 +116,22 @@ show(
 # 1. **Predict**: the weights are stored in half precision. Is their difference safe in half precision?
 # 2. **Write** the body. Leave integer entries (masks, counters) out; use `wide`, which gives float32.
 #
-# <details><summary>Hint 1: which loop?</summary>A dict comprehension over the names of the base.</details>
+# <details><summary>Hint 1: which loop?</summary>A dict comprehension over the names of the base, with a condition on
+# the kind of entry.</details>
 #
-# <details><summary>Hint 2: which entries?</summary><code>base[name].is_floating_point()</code></details>
+# <details><summary>Hint 2: nearly the whole</summary><code>wide(tuned[name]) - wide(base[name])</code> for each name in
+# base if <code>base[name].is_floating_point()</code></details>
 #
-# What you should see: ✓ 9.1; the vector is short beside the weights.
+# What you should see: ✓ 9.1; the vector is short beside the weights. (A difference need not fit into half precision,
+# even if both weights do: 1 - 0.0003 is rounded to 1 or to 0.9995.)
 
 # %% exercise="9.1" function="valuelab.weights.arithmetic.task_vector" minutes=8 stars=1
 
 # %%
 task_vector = check("9.1", task_vector)
+
+# %% [markdown]
+# How long is the vector beside the weights, and in which blocks does it lie?
 
 # %%
 again = task_vector(weights.weights_of(weights.edited(lm, [secure], [1.0])), base)
@@ -152,8 +162,9 @@ claim("the vector leads from the base to the tuned weights", weights.cosine(agai
 # <details><summary>Hint 1: precision</summary>Sum in float32 (<code>wide</code>), then one
 # <code>.to(weight.dtype)</code>. Four moves of 0.2 on a half-precision 1000 must arrive.</details>
 #
-# <details><summary>Hint 2: the sum</summary>Collect <code>k * wide(v[name])</code> for the vectors with k ≠ 0;
-# <code>sum(moves, start)</code> takes a start.</details>
+# <details><summary>Hint 2: nearly the whole</summary>For each name collect <code>k * wide(v[name])</code> of the vectors
+# that have it and with k ≠ 0; <code>sum(moves, wide(weight)).to(weight.dtype)</code> if there are any, else a clone of
+# the weight.</details>
 #
 # What you should see: ✓ 9.2, and a bit-for-bit claim.
 
@@ -199,17 +210,21 @@ claim("taken away, it lowers the value by 5 points or more", rows[0][1] < -5)
 #
 # $$\tau_{B,\,brief} \approx \tau_{B,\,long} + (\tau_{A,\,brief} - \tau_{A,\,long})$$
 #
+# (arXiv 2212.04089, section 5.)
 # The fourth was never trained. Between two corners one may also stop half-way: interpolation,
 # $(1-t)\,\theta_a + t\,\theta_b$, is `apply` with one vector and $\lambda = t$.
 
 # %% [markdown]
 # ### Exercise 9.3 · An analogy
 #
+# `a`, `b`, `c` are task vectors; return the one that is to `c` as `b` is to `a`.
+#
 # **Predict**: does the result lie inside the triangle of the three given vectors?
 #
-# <details><summary>Hint 1: the step</summary>From a to b: <code>b - a</code>, entry by entry.</details>
+# <details><summary>Hint 1: a step and its start</summary>Which step leads from a to b, and from where is it taken now?</details>
 #
-# <details><summary>Hint 2: where it is taken</summary>From c.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>wide(c[name]) + (wide(b[name]) - wide(a[name]))</code>, entry by
+# entry.</details>
 #
 # What you should see: ✓ 9.3. (It lies outside: it is the fourth corner.)
 
@@ -217,6 +232,10 @@ claim("taken away, it lowers the value by 5 points or more", rows[0][1] < -5)
 
 # %%
 analogy = check("9.3", analogy)
+
+# %% [markdown]
+# A is the voice for tradition, B the one for stimulation. Where will the fourth corner lie in the figure: right or left, up or
+# down?
 
 # %%
 OTHER = "stimulation"
@@ -252,7 +271,7 @@ claim("and the voice keeps its value", got[1] > plain[1] + 0.03)
 # A comparison says that $y^+$ is preferred to $y^-$. Lesson 07 gave the best policy for a reward:
 # $\pi \propto \pi_{ref}\, e^{r/\beta}$. Turned round, the policy *is* a reward,
 # $r = \beta \log \frac{\pi}{\pi_{ref}}$ plus something that depends on the prompt alone, which cancels
-# between two replies. Put that into Bradley and Terry:
+# between two replies to the same prompt. Put that into Bradley and Terry ($\pi_{ref}$ is the frozen model before training):
 #
 # $$L = -\log\sigma\Big(\beta\Big[\log\tfrac{\pi(y^+)}{\pi_{ref}(y^+)} - \log\tfrac{\pi(y^-)}{\pi_{ref}(y^-)}\Big]\Big)$$
 #
@@ -264,9 +283,11 @@ claim("and the voice keeps its value", got[1] > plain[1] + 0.03)
 #
 # **Predict**: what is the loss before the first step, when the policy is the reference?
 #
-# <details><summary>Hint 1: the margin</summary><code>(policy_won - ref_won) - (policy_lost - ref_lost)</code></details>
+# <details><summary>Hint 1: what is compared?</summary>Each reply has a reward: how much likelier it is now than under the
+# reference, in logarithms. The loss is that of lesson 06 on the difference of the two rewards, times β.</details>
 #
-# <details><summary>Hint 2: far margins</summary><code>F.logsigmoid</code>, not the logarithm of a sigmoid.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>margin = (policy_won - ref_won) - (policy_lost - ref_lost)</code>;
+# then minus the mean of <code>F.logsigmoid(beta * margin)</code>, not the logarithm of a sigmoid.</details>
 #
 # What you should see: $\log 2 \approx 0.69$ at the start.
 
@@ -283,9 +304,9 @@ claim("where nothing has moved the loss is log 2", abs(float(dpo_loss(*four, *fo
 # ### What both runs share
 #
 # Training on replies moves a model in two ways: towards what was preferred, and towards whatever these
-# replies have in common, chosen or not. To tell them apart, train twice: on the comparisons, and on the
-# same comparisons **flipped**. Half of the sum is the shared drift; the difference is the **preference
-# vector** (arXiv 2504.20106):
+# replies have in common, chosen or not. To tell them apart, train twice: on the comparisons, to weights
+# $\theta^+$, and on the same comparisons **flipped**, winner and loser exchanged, to $\theta^-$. The difference is the
+# **preference vector** (arXiv 2504.20106); half the sum of the two moves is the shared drift, as we call it:
 #
 # $$\phi = \theta^+ - \theta^-, \qquad \delta = \tfrac12(\theta^+ + \theta^-) - \theta_{base}$$
 #
@@ -300,7 +321,9 @@ claim("where nothing has moved the loss is log 2", abs(float(dpo_loss(*four, *fo
 #
 # <details><summary>Hint 1: from the base</summary>Take both task vectors first; δ is their mean.</details>
 #
-# <details><summary>Hint 2: the order</summary>Return φ first, δ second; φ is the whole difference, not half.</details>
+# <details><summary>Hint 2: nearly the whole</summary>With the task vectors <code>up</code> and <code>down</code>: φ is
+# <code>up[name] - down[name]</code>, the whole difference, δ is <code>(up[name] + down[name]) / 2</code>; φ is returned
+# first.</details>
 #
 # What you should see: ✓ 9.5. (φ turns round, δ stays.)
 
@@ -308,6 +331,9 @@ claim("where nothing has moved the loss is log 2", abs(float(dpo_loss(*four, *fo
 
 # %%
 preference_and_drift = check("9.5", preference_and_drift)
+
+# %% [markdown]
+# Which of the two carries the value: what the flip turns round, or what it leaves?
 
 # %%
 # Two runs for each value: true and flipped, on the same batches.
@@ -339,7 +365,8 @@ claim("the shared drift moves the values less than half as far", np.abs(gain["dr
 #
 # Large models are seldom tuned whole. **LoRA** leaves each weight $W$ alone and trains $W + 2BA$ with $A$
 # of shape (rank, in) and $B$ (out, rank), a change of low rank (arXiv 2106.09685). Folded in, it is a task
-# vector like any other, so it is measured like any other: target, the other nine, grammar, facts.
+# vector like any other, so it is measured like any other: target, the other nine, grammar, facts. It gets the same
+# pairs and ten times the learning rate. **Predict**: what share of the gain is left?
 
 # %%
 thin = weights.TuneConfig(steps=SHORT.steps, batch_size=SHORT.batch_size, lr=10 * SHORT.lr, lora_rank=4)
@@ -359,9 +386,9 @@ claim("LoRA trains less than a tenth of the numbers", counts["LoRA, rank 4"] < 0
 # %% [markdown] minutes=4
 # ## 5 · Mixing at test time
 #
-# Let row $i$ of $E$ say what one unit of vector $i$ does to each of the ten readouts. If effects add up,
-# a mixture $\lambda$ does $\lambda^\top E$. We want given gains for three values and nothing for the
-# other seven, and weights that stay small:
+# Let row $i$ of $E$ `(vectors, readouts)` say what one unit of vector $i$ does to each of the ten readouts, here
+# the choices for the ten values. If effects add up, a mixture $\lambda$ `(vectors,)` does $\lambda^\top E$. We want
+# given gains for some values and nothing for the others, and weights that stay small:
 #
 # $$\lambda = \arg\min |\lambda^\top E - wanted|^2 + ridge\,|\lambda|^2 = (E E^\top + ridge\, I)^{-1} E\, wanted$$
 #
@@ -372,9 +399,11 @@ claim("LoRA trains less than a tenth of the numbers", counts["LoRA, rank 4"] < 0
 #
 # `effects` is `(vectors, readouts)`, `wanted` `(readouts,)`; return `(vectors,)`.
 #
-# <details><summary>Hint 1: shapes</summary><code>effects @ effects.T</code> is (vectors, vectors).</details>
+# <details><summary>Hint 1: shapes</summary>What has to be solved is a small system, (vectors, vectors), whatever the number
+# of readouts. Solve it rather than invert it.</details>
 #
-# <details><summary>Hint 2: solving</summary><code>torch.linalg.solve(A, b)</code> rather than an inverse.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>torch.linalg.solve(A, effects @ wanted)</code> with
+# <code>A = effects @ effects.T + ridge * torch.eye(len(effects))</code>, in the type of <code>effects</code>.</details>
 #
 # What you should see: ✓ 9.6, and a prediction beside what was measured.
 
@@ -382,6 +411,10 @@ claim("LoRA trains less than a tenth of the numbers", counts["LoRA, rank 4"] < 0
 
 # %%
 mixing_weights = check("9.6", mixing_weights)
+
+# %% [markdown]
+# Twenty points for power and twenty for tradition, and nothing for anybody else: three vectors, ten wishes. **Predict**: will
+# the equation itself promise 20?
 
 # %%
 vectors = [phi[v] for v in THREE]
@@ -397,7 +430,8 @@ show(
     plots.bars({"predicted": predicted, "measured": reached}, ylabel="change of the choice, points"),
     "Wanted: 20 points for power and for tradition, nothing for the others. Mixture: "
     + ", ".join(f"{x:+.2f} {v}" for v, x in zip(THREE, mixture.tolist(), strict=True))
-    + f". Reached: {reached[both[0]]:+.0f} and {reached[both[1]]:+.0f}. Prediction and measurement correlate at {np.corrcoef(predicted, reached)[0, 1]:.2f}; "
+    + f". Predicted: {predicted[both[0]]:+.0f} and {predicted[both[1]]:+.0f}, for three vectors cannot meet ten wishes. "
+    f"Reached: {reached[both[0]]:+.0f} and {reached[both[1]]:+.0f}. Prediction and measurement correlate at {np.corrcoef(predicted, reached)[0, 1]:.2f}; "
     f"{grammar:.0%} of the replies stay grammatical, {facts:.0%} of the facts right.",
 )
 claim("the mixture raises both wanted values together", reached[both].min() > 4)
@@ -469,10 +503,10 @@ interact(draw, **{v: (0.0, 1.0, 0.25) for v in THREE}, strength=(-1.0, 1.5, 0.25
 # %% [markdown] minutes=5
 # ## 6 · Where in training does a value settle?
 #
-# A **stance** is a number for each prompt and checkpoint: here the probability of the action that serves
-# a value. Two summaries (*Value Drifts*, arXiv 2510.26707): the **magnitude**
-# $M = \bar p_{end} - \bar p_{start}$, and the **time**: the fraction of training after which 95 % of that
-# way is covered. How large a share counts as "there" is a choice; say it.
+# A **stance** is a number for each prompt and checkpoint: here the probability $p$ of the action that serves
+# a value. Two summaries, after *Value Drifts*, arXiv 2510.26707, with $\bar p$ a mean over prompts: the **magnitude**
+# $M = \bar p_{end} - \bar p_{start}$, and the **time**: the fraction of training at the first checkpoint that has
+# 95 % of that way behind it. The 95 % is this course's choice; whoever reports a time has to say it.
 #
 # The stored table holds the stances of this very model in pretraining at a few checkpoints, from fresh
 # weights to the end. Times found in it can be no finer than that.
@@ -480,7 +514,8 @@ interact(draw, **{v: (0.0, 1.0, 0.25) for v in THREE}, strength=(-1.0, 1.5, 0.25
 # %% [markdown]
 # ### Exercise 9.7 · When is it there?
 #
-# `curve` and `at` are `(checkpoints,)`; checkpoints need not be evenly spaced.
+# `curve` and `at` are `(checkpoints,)`; checkpoints need not be evenly spaced. `share` is 0.95 unless said
+# otherwise. A stance that ends where it began covers no way: return NaN.
 #
 # **Predict**: a stance runs 0.40, 0.55, 0.79, 0.80. Does 95 % of the final *value* come earlier or later
 # than 95 % of the *way*?
@@ -488,7 +523,9 @@ interact(draw, **{v: (0.0, 1.0, 0.25) for v in THREE}, strength=(-1.0, 1.5, 0.25
 # <details><summary>Hint 1: both directions</summary>Divide by the signed way; then covered rises from 0 to 1
 # whether the stance rises or falls.</details>
 #
-# <details><summary>Hint 2: the first</summary><code>np.argmax(mask)</code> finds the first True.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>covered = (curve - curve[0]) / way</code>;
+# <code>first = np.argmax(covered >= share)</code> finds the first True; return how far <code>at[first]</code> lies on
+# the way from <code>at[0]</code> to <code>at[-1]</code>.</details>
 #
 # What you should see: ✓ 9.7. (Earlier or equal: a stance that starts high is near its final value from the beginning.)
 
@@ -500,8 +537,8 @@ drift_time = check("9.7", drift_time)
 # %% [markdown]
 # ### Exercise 9.8 · How sure is the magnitude?
 #
-# Prompts differ more than checkpoints do. **Predict**: must the stances before and after be drawn with the
-# same prompts or with different ones?
+# `start`, `end` are `(prompts,)`; return the estimate and the two bounds. Prompts differ more than checkpoints do.
+# **Predict**: must the stances before and after be drawn with the same prompts or with different ones?
 #
 # <details><summary>Hint 1: the unit</summary>Take the move of each prompt first. Then draw whole prompts,
 # with replacement, and average.</details>
@@ -516,22 +553,28 @@ drift_time = check("9.7", drift_time)
 # %%
 magnitude_interval = check("9.8", magnitude_interval)
 
+# %% [markdown]
+# When in pretraining did this model come to choose as it does? The time is that of the *first* checkpoint that is there: follow
+# each line to the right of its time and see whether it stays.
+
 # %%
 stored = weights.pretraining_stances()
-documents, seen = stored["documents"], {}
+documents, seen, stays = stored["documents"], {}, {}
 fig, ax = plots.figure(figsize=(6.4, 3.6))
 for k, v in enumerate(THREE):
     s = stored["stances"][v]
     seen[v] = drift_time(s.mean(axis=1), documents), *magnitude_interval(s[0], s[-1])
     ax.plot(documents / 1000, s.mean(axis=1), color=plots.COLORS[k], marker=plots.MARKERS[k], label=v)
+    covered = (s.mean(axis=1) - s[0].mean()) / (s[-1].mean() - s[0].mean())
+    stays[v] = bool((covered[np.argmax(covered >= 0.95):] >= 0.95).all())
 ax.set(xlabel="documents of pretraining, thousands", ylabel="choice for the value")
 ax.legend()
-show(fig, f"Pretraining, {len(documents)} checkpoints. " + "; ".join(f"{v}: moved {m:+.2f} [{lo:+.2f}, {hi:+.2f}], 95 % of the way after {t:.0%}" for v, (t, m, lo, hi) in seen.items()) + ".")
+show(fig, f"Pretraining, {len(documents)} checkpoints. " + "; ".join(f"{v}: moved {m:+.2f} [{lo:+.2f}, {hi:+.2f}], 95 % of the way after {t:.0%}" + ("" if stays[v] else ", but it leaves again: not settled then") for v, (t, m, lo, hi) in seen.items()) + ".")
 
 # %% [markdown]
 # Now a stage of training on top, three ways: on one voice; on preferences with a **value gap** (winner and loser
-# differ in the value); on preferences **without** one (equal in the value, the shorter reply preferred),
-# which is what most preference data look like. Predict the order of the three magnitudes.
+# differ in the value); on preferences **without** one (equal in the value, the shorter reply preferred). The paper
+# finds that ordinary preference data have a small gap and hardly move stances. Predict the order of the three magnitudes.
 
 # %%
 weights.train_dpo(lm, weights.without_gap(VOICE, N, seed=1), SHORT, on_step=keep("no gap"))
@@ -558,9 +601,10 @@ claim("preferences without a gap move it less than half as far", abs(moves["pref
 # ### And the shape of the states?
 #
 # A stance is one number that the model gives. Behind it stand its hidden states, and training can change
-# their *geometry* too: RankMe (lesson 03) counts the directions that a cloud of states fills. Here it is at
-# the same checkpoints, in the middle block, just before the answer; always the same questions and the same
-# number of states, for every figure of this kind depends on it. **Predict**: tuning moved the stance of
+# their *geometry* too: RankMe (lesson 03) counts the directions that a cloud of states fills, and so does the
+# participation ratio, which gives the strongest more weight; the mean cosine says how much all states point one way.
+# Here they are at the same checkpoints, in the middle block, just before the answer; always the same questions and the
+# same number of states, for every figure of this kind depends on it. **Predict**: tuning moved the stance of
 # one value a good deal. Will it show in the number of directions?
 
 # %%
@@ -577,8 +621,8 @@ for ax, figure in zip(panels, FIGURES, strict=True):
     for k, (name, shape) in enumerate(shapes.items()):
         ax.errorbar(len(past) + k, shape[figure][0], yerr=shape[figure][1], marker=plots.MARKERS[k + 1],
                     color=plots.COLORS[k + 1], ls="", capsize=3, label=name)
-    ax.set(title=figure, xticks=range(len(past)), xlabel="documents, thousands")
-    ax.set_xticklabels([f"{d / 1000:.0f}" for d in documents])
+    ax.set(title=figure, xticks=range(0, len(past), 2), xlabel="documents, thousands")
+    ax.set_xticklabels([f"{d / 1000:.0f}" for d in documents[::2]])
 panels[0].axhline(even["RankMe"][0], color=plots.GREY, ls=":", label="even cloud")
 panels[0].legend(fontsize=10)
 past = stored["geometry"]["RankMe"]
@@ -592,18 +636,19 @@ lines = ["| stage | move of the stance | move of RankMe | of its way through pre
 for name, shape in shapes.items():
     step = shape["RankMe"][0] - past[-1, 0]
     lines.append(f"| {name} | {moves[name][0]:+.2f} | {step:+.1f} | {abs(step) / way:.0%} |")
-small = max(abs(shape["RankMe"][0] - past[-1, 0]) for shape in shapes.values()) < 0.25 * way
-lines += ["", "So " + ("tuning moved the stance without reshaping the cloud: a number of directions is blind to what the "
-                       "directions say." if small else
-                       "tuning reshaped the cloud as well, by a good part of what pretraining did; whether it did so *because* "
-                       "of the value these runs cannot tell.")
+reshaped = [name for name, shape in shapes.items() if abs(shape["RankMe"][0] - past[-1, 0]) >= 0.25 * way]
+stable = [name for name in shapes if name not in reshaped and moves[name][1] > 0]
+lines += ["", (f"So a stance can move while the cloud keeps its shape ({', '.join(stable)}): a number of directions is blind to "
+               "what the directions say. " if stable else "")
+          + (f"By a quarter of pretraining's way or more the cloud was reshaped by {', '.join(reshaped)}; whether *because* of the "
+             "value these runs cannot tell." if reshaped else "No stage reshaped it by a quarter of pretraining's way.")
           + f" (The draws alone scatter by {spread:.1f}.)"]
 display(Markdown("\n".join(lines)))
 
 # %% [markdown] minutes=3
 # ## A control that must fail
 #
-# Perhaps any push of this size changes choices? A random vector with the length of the preference vector,
+# Perhaps any change of this size moves choices? A random vector with the length of the preference vector,
 # tensor by tensor, three draws for each value.
 
 # %%

@@ -13,7 +13,7 @@
 #
 # We push a model towards a value and its answers change. Does that mean that the direction *is* the
 # value? Watch the third mark of the figure: the same model, pushed just as hard, in directions
-# drawn at random.
+# drawn at random, one for each question.
 
 # %%
 import numpy as np
@@ -75,8 +75,7 @@ for row, found in enumerate(shares.values()):
                 xerr=[[100 * (found.estimate - found.low)], [100 * (found.high - found.estimate)]],
                 markersize=9, capsize=4)  # fmt: skip
 ax.set_yticks(range(3), list(shares))
-ax.invert_yaxis()
-ax.set(xlabel=f"items for which the model {bench.score_name}, %", xlim=(0, 100))
+ax.set(xlabel=f"items for which the model {bench.score_name}, %", xlim=(0, 100), ylim=(2.4, -0.4))
 show(
     fig,
     "Share of successes with 95 % intervals: "
@@ -97,6 +96,8 @@ show(
 #
 # Lesson 02 (intervals whose unit is the context), lesson 03 (the mean difference), lesson 04
 # (steering).
+#
+# Words of the field: [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] minutes=5
 # ## 1 · Control success is a paired difference
@@ -108,8 +109,11 @@ show(
 # $$\text{gain} = \frac1n \sum_i (s_i^v - s_i^0), \qquad
 # \text{advantage} = \frac1n \sum_i (s_i^v - s_i^r)$$
 #
-# A push of any kind can change an answer. So the gain is *not* evidence for the direction: only the
-# advantage is. Items of one context rise and fall together, so the standard error sums inside a
+# A push of any kind can change an answer, so a gain alone is *not* evidence for the direction: what goes
+# beyond the random push is. And where random pushes do harm, an advantage alone is no success: it may be
+# nothing but harm avoided. Claim a success where *both* lie above zero, and no more than the smaller.
+# Each item has a random direction of its own, so the interval holds for random directions in general.
+# Items of one context rise and fall together, so the standard error sums inside a
 # context before it squares (lesson 02). An empty or unreadable reply is a failure, not a gap.
 #
 # Source: the control success rate of ConVA, arXiv 2507.11316; clustered errors, arXiv 2411.00640.
@@ -130,7 +134,7 @@ show(
 # <details><summary>Hint 2: the whole shape</summary><code>return ControlSuccess(gain=paired_difference(steered,
 # unsteered, contexts), random_gain=..., advantage=...)</code></details>
 #
-# What you should see: three intervals; the one of the advantage stays clear of zero here.
+# What you should see: three intervals. Which of them stay clear of zero?
 
 # %% exercise="10.1" function="valuelab.evaluate.metrics.control_success" minutes=10 stars=2
 
@@ -147,14 +151,21 @@ for row, one in enumerate(parts.values()):
                 markersize=9, capsize=4)  # fmt: skip
 ax.axvline(0, color=plots.GREY, lw=0.8)
 ax.set_yticks(range(3), list(parts))
-ax.invert_yaxis()
-ax.set(xlabel="points")
+ax.set(xlabel="points", ylim=(2.4, -0.4))
 show(
     fig,
     "Paired differences in points: "
     + "; ".join(f"{k} {100 * i.estimate:+.0f} [{100 * i.low:.0f}, {100 * i.high:.0f}]"
                 for k, i in parts.items()) + ".",
 )  # fmt: skip
+display(Markdown(
+    "Random pushes " + (
+        "lower success here. So part of the advantage is harm that this direction does not do: claim the gain, which is smaller."
+        if found.random_gain.high < 0 else
+        "raise success here. So part of the gain comes with any push: claim the advantage, which is smaller."
+        if found.random_gain.low > 0 else
+        "are not shown to change success: gain and advantage tell the same story.")
+))  # fmt: skip
 
 # %% [markdown] minutes=5
 # ## 2 · The price: fluency, abilities, the other nine values
@@ -162,11 +173,16 @@ show(
 # Success alone can be bought. A model that repeats one sentence for ever may score well on it. So
 # beside the gain stand
 #
-# - **fluency**: perplexity of the steered replies under the *unsteered* model, and the share of
-#   trigrams that a reply repeats (low perplexity with much repetition is a stuck model);
+# - **fluency**: **perplexity** of the steered replies under the *unsteered* model, $e$ to the mean of
+#   $-\log p$ of their tokens (1 is certain of each), and the share of trigrams that a reply repeats (low
+#   perplexity with much repetition is a stuck model);
 # - **retention**: facts answered rightly. It is shown to be kept when the *lower end* of the
-#   interval of the change lies above a margin that was fixed before looking;
+#   interval of the change lies above minus a margin that was fixed before looking. Where not one of $n$
+#   answers changed, the interval has no width; that is no certainty, for a loss of up to $3/n$ would leave no
+#   trace in one sample of twenty ("rule of three");
 # - **leakage**: $E_{v,u}$, the change of value $u$ when value $v$ is steered.
+#
+# **Predict**: which of the three prices does the push pay, and does the random push pay it, too?
 
 # %%
 for answers in conditions.values():
@@ -198,13 +214,14 @@ show(
 # row meant to move (row by row, 0, 1, 2, … if `None`).
 #
 # 1. **Predict**: one neighbour rises by 0.3 and the opposite falls by 0.3. Is that no side effect?
-# 2. **Write** the body: mean absolute side effect over mean absolute intended effect.
+# 2. **Write** the body: mean absolute side effect over mean absolute intended effect; `math.inf` where
+#    nothing moved as meant.
 #
 # <details><summary>Hint 1: how to tell the two apart?</summary>A table of booleans of the same shape,
 # True where the row meant to move the column.</details>
 #
-# <details><summary>Hint 2: when nothing moved as meant</summary>The ratio is infinite:
-# <code>math.inf</code>.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>meant[np.arange(len(matrix)), targets] = True</code>; then
+# <code>np.abs(matrix)[~meant].mean()</code> over <code>np.abs(matrix)[meant].mean()</code>.</details>
 #
 # What you should see: a number below 1 where steering moves what it aims at more than the rest.
 
@@ -254,8 +271,8 @@ show(
 # <details><summary>Hint 1: two groups</summary>Look at the replies with truth True alone, then at the
 # others alone.</details>
 #
-# <details><summary>Hint 2: what about NaN?</summary>NaN equals neither 1 nor 0, so
-# <code>(said[shown] == 1).mean()</code> already counts it as wrong.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>(said[shown] == 1).mean()</code> and
+# <code>(said[~shown] == 0).mean()</code>: NaN equals neither 1 nor 0, so it counts as wrong in both.</details>
 #
 # What you should see: the simulated judge below gets back the two rates that it was given.
 
@@ -271,11 +288,11 @@ judge_rates = check("10.3", judge_rates)
 # 2. **Write** the body: solve the equation above for $\pi$, keep it inside 0 to 1, and raise a
 #    `ValueError` where the two rates add up to 1 or less.
 #
-# <details><summary>Hint 1: first take off the false alarms</summary>$q - (1 - \text{spec})$ is what
-# is left of the yes.</details>
+# <details><summary>Hint 1: what is a yes made of?</summary>Of true ones and of false alarms; take those off first. And
+# with informedness 0 every true share gives the same report: that is why it is an error.</details>
 #
-# <details><summary>Hint 2: why an error?</summary>With informedness 0 every true share gives the same
-# report, so nothing can be said about it.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>(share + specificity - 1) / (sensitivity + specificity - 1)</code>,
+# cut at 0 and 1.</details>
 #
 # What you should see: corrected shares close to the true ones, with wider intervals than before.
 
@@ -283,6 +300,10 @@ judge_rates = check("10.3", judge_rates)
 
 # %%
 corrected_share = check("10.4", corrected_share)
+
+# %% [markdown]
+# A simulated judge says yes to 80 % of the replies that show the value and to 30 % of those that do not. How far from the truth
+# are the shares that it reports, at both ends, and how far are they after correction?
 
 # %%
 # replies whose truth is known: the oracle's verdicts on sampled replies of the planted world
@@ -338,7 +359,8 @@ show(
 # <details><summary>Hint 1: who weighs what?</summary>Sensitivity acts on the replies that show the value, a share π;
 # specificity on the others.</details>
 #
-# <details><summary>Hint 2: the quantile</summary><code>stats.norm.ppf(0.5 + level / 2)</code></details>
+# <details><summary>Hint 2: nearly the whole</summary><code>half = stats.norm.ppf(0.5 + level / 2) * se</code>, with π from the
+# equation of 10.4, not cut, in the equation for se; then <code>Interval(pi, pi - half, pi + half, se, n, n)</code>.</details>
 #
 # What you should see: intervals that hold the truth in about 95 of 100 repetitions; those that take the rates for
 # known hold it too rarely.
@@ -347,6 +369,9 @@ show(
 
 # %%
 corrected_interval = check("10.5", corrected_interval)
+
+# %% [markdown]
+# What is the price of forgetting the audit's own error? Two thousand repetitions with a known truth:
 
 # %%
 AUDIT, REPLIES, TRUTH, TRIALS = 60, 300, 0.4, 2000
@@ -375,8 +400,8 @@ show(
 # %% [markdown] minutes=4
 # ## 4 · Many questions at once
 #
-# Ten values were read above, so ten p-values stand behind the bars. At 5 % each, one in two such tables shows a
-# "side effect" where there is none. Holm's correction bounds the chance of *any* false alarm. Sort
+# Ten values were read above, so ten p-values stand behind the bars. At 5 % each, and independent, four in ten such
+# tables show an "effect" where there is none: $1 - 0.95^{10} \approx 0.40$. Holm's correction bounds the chance of *any* false alarm. Sort
 # $p_{(1)} \le \dots \le p_{(m)}$; then
 #
 # $$\tilde p_{(i)} = \min\Big(1,\ \max_{j \le i}\, (m - j + 1)\, p_{(j)}\Big)$$
@@ -386,13 +411,15 @@ show(
 # %% [markdown]
 # ### Exercise 10.6 · Holm's correction
 #
-# 1. **Predict**: which of two equal p-values, 0.01 among 2 tests or among 100, survives at 5 %?
+# 1. **Predict**: the smallest p-value is 0.01. Does it survive at 5 % among 2 tests? Among 100?
 # 2. **Write** the body: `p_values` `(m,)` in any order in, adjusted `(m,)` in the same order out.
 #
-# <details><summary>Hint 1: the maximum so far</summary><code>np.maximum.accumulate</code></details>
+# <details><summary>Hint 1: three steps</summary>Sort; multiply the smallest by m, the next by m - 1, and so on; let no later
+# one be smaller than an earlier one. Then undo the sorting.</details>
 #
-# <details><summary>Hint 2: back in place</summary><code>adjusted[order] = stepped</code>, with
-# <code>order = np.argsort(p)</code>.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>order = np.argsort(p)</code>;
+# <code>np.maximum.accumulate(p[order] * (p.size - np.arange(p.size)))</code>, cut at 1;
+# <code>adjusted[order] = ...</code> puts each back in its place.</details>
 #
 # What you should see: bars that grow; some cross the dashed line.
 
@@ -400,6 +427,9 @@ show(
 
 # %%
 holm = check("10.6", holm)
+
+# %% [markdown]
+# How many of the changes of section 2 stay below 5 % once all ten tests are paid for?
 
 # %%
 tests = [paired_difference(steered.by_value[u][0], unsteered.by_value[u][0], unsteered.by_value[u][1]) for u in VALUES]
@@ -419,7 +449,13 @@ show(
 #
 # A dilemma sets values against each other: each value of the course taken beats each of the other's. Bradley and
 # Terry turn battles into strengths θ (lesson 02), strengths into ranks. Both models answer the *same* dilemmas, so
-# each bootstrap draw of dilemmas serves both; what makes a dilemma favour a value cancels.
+# each bootstrap draw of dilemmas serves both; what makes a dilemma favour a value cancels. With $w_{bd}$ `(draws, dilemmas)`,
+# how often draw $b$ took dilemma $d$, and tables of wins $N_d$ `(V, V)`:
+#
+# $$\Delta = \theta\big(\textstyle\sum_d N_d^{after}\big) - \theta\big(\sum_d N_d^{before}\big), \qquad
+# \Delta_b = \theta\big(\textstyle\sum_d w_{bd} N_d^{after}\big) - \theta\big(\sum_d w_{bd} N_d^{before}\big)$$
+#
+# The interval is that of the draws $\Delta_b$, value by value.
 #
 # From here on a model that was aligned is one small object: `answer(questions)` gives replies. How it was aligned,
 # by a prompt, a vector, or training, does not show. `Kit(model, value).build(method, +1)` makes one.
@@ -433,13 +469,14 @@ show(
 # 1. **Predict**: all dilemmas favour value 3, before and after. What does that do to the interval of its change?
 # 2. **Write** the body.
 #
-# <details><summary>Hint 1: one line for all draws</summary><code>np.tensordot(weights, after, 1)</code> is
-# <code>(draws, V, V)</code>.</details>
+# <details><summary>Hint 1: paired</summary>One set of weights serves both models, and the difference is taken draw by draw,
+# before the interval. A weighted sum over dilemmas is a tensor product.</details>
 #
-# <details><summary>Hint 2: paired</summary>Use the same <code>weights</code> for both, and subtract draw by
-# draw.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>np.tensordot(weights, after, 1)</code> is <code>(draws, V, V)</code>;
+# <code>strengths</code> of it minus <code>strengths</code> of the same with <code>before</code> goes into
+# <code>interval_of_draws</code>. The change itself needs no weights: <code>after.sum(0)</code>.</details>
 #
-# What you should see: rank intervals several ranks wide, and narrower statements about *changes*.
+# What you should see: rank intervals several ranks wide, and changes, some of which exclude zero.
 
 # %% exercise="10.7" function="valuelab.evaluate.dilemmas.strength_change" minutes=12 stars=3
 
@@ -479,7 +516,8 @@ right.set(xlabel="change of strength, logits", title="paired change")
 k = VALUES.index(VALUE)
 show(
     fig,
-    f"{int(answered.sum())} dilemmas answered before and after steering {VALUE} on the embedded model. Its rank goes from "
+    f"{int(answered.sum())} of {len(faced)} dilemmas got a choice both before and after steering {VALUE} on the embedded model; the others "
+    f"are left out. Its rank goes from "
     f"{moved.before.rank[k]} [{moved.before.rank_low[k]:.0f}, {moved.before.rank_high[k]:.0f}] to {moved.after.rank[k]} "
     f"[{moved.after.rank_low[k]:.0f}, {moved.after.rank_high[k]:.0f}], its strength by {change[k]:+.2f} "
     f"[{low[k]:+.2f}, {high[k]:+.2f}] logits. Changes that exclude zero: {', '.join(moved.moved()) or 'none'}.",
@@ -489,24 +527,27 @@ show(
 # ## 6 · An adversary, by dose
 #
 # What is left of a gain when the system line says that the value means little? Once, twice, three times? Each gain
-# is taken against the *unsteered* model under the same lines, for those lines lower both (lesson 04).
+# is taken against the *unsteered* model under the same lines, for those lines lower both (lesson 04). **Predict**: does
+# the gain shrink with the dose, or does it stay?
 
 # %%
 one_value = W.situations("held_out", 60, seed=12, value=VALUE)
 DOSES = (0, 1, 2, 3)
-curve = {name: [] for name in models_by_name}
+served = {name: [] for name in models_by_name}
 for dose in DOSES:
     lines = table.opposing_lines(VALUE, dose, len(one_value), 0)
     for name, aligned in models_by_name.items():
         said = aligned.answer([s.text for s in one_value], lines)
-        curve[name].append(np.mean([
-            benches.serves(W.parse(t, s.offered), VALUE) for t, s in zip(said, one_value, strict=True)]))  # fmt: skip
-curve = {name: 100 * np.array(x) for name, x in curve.items()}
-gains = curve["additive"] - curve["unsteered"]
+        served[name].append(np.array([
+            float(benches.serves(W.parse(t, s.offered), VALUE)) for t, s in zip(said, one_value, strict=True)]))  # fmt: skip
+curve = {name: [100 * x.mean() for x in by_dose] for name, by_dose in served.items()}
+gains = [paired_difference(a, u, [s.context_id for s in one_value])
+         for a, u in zip(served["additive"], served["unsteered"], strict=True)]  # fmt: skip
 show(
     plots.curves(DOSES, curve, xlabel="system lines that demand the opposite", ylabel=f"replies for {VALUE}, %"),
-    "Gain of the steered model over the unsteered one: "
-    + ", ".join(f"{g:+.0f} points at {d} lines" for d, g in zip(DOSES, gains, strict=True)) + ".",
+    "Gain of the steered model over the unsteered one, in points: "
+    + ", ".join(f"{100 * g.estimate:+.0f} [{100 * g.low:.0f}, {100 * g.high:.0f}] at {d} lines" for d, g in zip(DOSES, gains, strict=True))
+    + f". Successes themselves fall from {curve['additive'][0]:.0f} % to {curve['additive'][-1]:.0f} %.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -549,7 +590,7 @@ interact(draw, strength=(0.0, 1.2, 0.1))
 #
 # An evaluator that only sees length: "yes" if a reply has more words than the median. It looks like
 # a judge, and it gives numbers. Now we steer nothing at all and add two sentences of small talk to
-# every reply.
+# every reply. **Predict**: what does it report?
 
 # %%
 by_length = judges.length_judge(np.median([len(metrics.words(r)) for r in replies]))
@@ -579,11 +620,14 @@ show(
 # %% [markdown]
 # The interval of that false gain is short and its p-value tiny. Statistics protect against noise,
 # not against measuring the wrong thing. Only the audit on known truth, or a padding test, finds it.
+# (An informedness a little off zero, on either side, says that among these replies length goes along with
+# the choice or against it. It is far from 1, and that is what the audit is for.)
 
 # %% [markdown] minutes=5
 # ## 7 · One number, and the profile behind it
 #
-# A league table wants one number. AxBench takes the harmonic mean of the parts, each from 0 to 1, and 0 if any is 0:
+# A league table wants one number. AxBench takes the harmonic mean of its judge's three scores, and 0 if any is 0. With $k$
+# parts $s_i$ from 0 to 1:
 #
 # $$H = \frac{k}{\sum_i 1/s_i}$$
 #
@@ -596,10 +640,11 @@ show(
 # 1. **Predict**: success 0.9, facts 0.9, grammar 0.1. Plain mean 0.63; harmonic mean?
 # 2. **Write** the body: 0 if a part is 0; a `ValueError` unless there are scores, all from 0 to 1.
 #
-# <details><summary>Hint 1: check first</summary><code>((parts >= 0) & (parts <= 1)).all()</code>, and at least
-# one.</details>
+# <details><summary>Hint 1: three cases</summary>No scores or one out of range: an error. A zero among them: 1/0 has no value,
+# but the limit is 0, for what fails in one part fails. Else the formula.</details>
 #
-# <details><summary>Hint 2: why not 1/0?</summary>The limit is 0: what fails in one part fails.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>((parts >= 0) & (parts <= 1)).all()</code> and
+# <code>parts.size</code> for the check; <code>parts.size / (1 / parts).sum()</code> if <code>parts.all()</code>.</details>
 #
 # What you should see: a curve below the plain mean that dives to 0.
 
@@ -607,6 +652,9 @@ show(
 
 # %%
 harmonic_summary = check("10.8", harmonic_summary)
+
+# %% [markdown]
+# Two parts at 0.9: what does the third do to either mean?
 
 # %%
 part = np.linspace(0, 1, 41)
@@ -623,10 +671,12 @@ show(
 #
 # The table below was written by one command, `python -m valuelab table`: every method on the embedded model, asked the
 # same held-out situations by the same protocol, both poles, read by the oracle. Methods in the prompt: *instruction*
-# (a persona line), *few-shot*, *rule memory* (rules looked up for each question, OPO), *policy in context*. By
-# choosing: *self-rehearsal* (a small form of MATRIX: the model judges its own drafts in a role), *best-of-n* by a learnt reward.
-# In the states: *additive*, *gated minimal*, *joint* (neighbours held back). In the weights: *RLOO*, *task arithmetic*,
-# *preference vector*, *LoRA*. And the control, a *random direction*.
+# (a persona line), *few-shot* (answered questions as earlier turns), *rule memory* (the sentences about the value that are
+# nearest to the question, after OPO, arXiv 2312.15907), *policy in context* (several such sentences, the same for all questions).
+# By choosing: *self-rehearsal* (a small form of MATRIX, arXiv 2402.05699: the model judges its own drafts in a role),
+# *best-of-n* by a learnt reward (lessons 06, 07). In the states (lesson 04): *additive*, *gated minimal*, *joint* (the two
+# neighbours on the circle held back). In the weights: *RLOO* (lesson 08), *task arithmetic*, *preference vector*, *LoRA* (lesson
+# 09). And the control, a *random direction*.
 #
 # **Predict** before you look: which family wins control success? Which pays in grammar, which in facts?
 
@@ -659,9 +709,11 @@ show(
 # How to read it. *Gain* is paired with the unsteered model, in points, for the pole that asks for the value and for the
 # one against it. *Leakage* is the root mean square change of the other nine values with chance taken off; part of it was
 # planted, for a speaker who rises on one value moves its neighbours on the circle along. *Kept* is the share of the gain
-# left under opposing system lines; a dash means there was no gain to keep. *Anti-steerable* is the share of situations
-# that got worse; in the row of the unsteered model it is what a second draw of the same model gives, and the floor for all
-# others. *Making* counts directions, choosing, training; *held* what lies beside the model; speed was taken on the machine
+# left under opposing system lines, each gain against the unsteered model under the same lines: above 100 the lines took
+# more from that model than from this one. A dash means there was no gain to keep. *Distinct-2* is the share of different
+# word pairs among all. *Anti-steerable* is the share of situations
+# that got worse; in the row of the unsteered model it is what a second draw of the same model gives, by noise alone: below it
+# a method has turned fewer situations round than chance does. *Making* counts directions, choosing, training; *held* what lies beside the model; speed was taken on the machine
 # that wrote the table.
 
 # %%
@@ -669,17 +721,38 @@ best_gain = max((r for r in rows.values() if r["method"] != "unsteered"), key=la
 shown = [r["method"] for r in rows.values()
          if r["advantage"].get("holm_p") is not None and r["advantage"]["holm_p"] < 0.05 and r["advantage"]["estimate"] > 0]
 lost = [r["method"] for r in rows.values() if r["facts"]["high"] < 0 or r["grammar_change"]["high"] < 0]
+backwards = [r["method"] for r in rows.values() if r["gain_against"]["high"] < 0]
+FAMILIES = {
+    "in the prompt": ("instruction", "few-shot", "rule memory", "policy in context"),
+    "by choosing": ("self-rehearsal", "best-of-n"),
+    "in the states": ("additive", "gated minimal", "joint"),
+    "in the weights": ("RLOO", "task arithmetic", "preference vector", "LoRA"),
+}
+lines = ["| family | largest gain for | largest gain against | best harmonic | lowest grammar, % | lowest facts, % |", "|---" * 6 + "|"]
+for name, family in FAMILIES.items():
+    of = [rows[m] for m in family]
+    gain, against, mean = (max(of, key=key) for key in (
+        lambda r: r["gain"]["estimate"], lambda r: r["gain_against"]["estimate"], lambda r: r["harmonic"]))  # fmt: skip
+    lines.append(f"| {name} | {gain['method']} {points(gain['gain'])} | {against['method']} {points(against['gain_against'])} | "
+                 f"{mean['method']} {mean['harmonic']:.2f} | {min(100 * r['grammatical']['estimate'] for r in of):.0f} | "
+                 f"{min(100 * r['facts']['after'] for r in of):.0f} |")  # fmt: skip
+steering = max(rows[m]["gain"]["estimate"] for m in FAMILIES["in the states"])
+simple = rows["instruction"]["gain"]["estimate"]
+lines += ["", f"The best way through the states gains {100 * steering:.0f} points, one line of instruction {100 * simple:.0f}: "
+          + ("here steering loses to the simplest prompt." if steering < simple else "here steering does no worse than the simplest prompt.")]
+display(Markdown("\n".join(lines)))
 display(Markdown(
     f"Largest gain: **{best_gain['method']}**, {points(best_gain['gain'])} points. Beyond the random direction after Holm's "
-    f"correction: {', '.join(shown) or 'none'}. Facts or grammar fell, interval below zero: {', '.join(lost) or 'none'}. "
+    f"correction: {', '.join(shown) or 'none'}. Facts or grammar fell, interval below zero, many tests not paid for: {', '.join(lost) or 'none'}. "
+    f"Asked for the opposite they moved the wrong way: {', '.join(backwards) or 'none'}. "
     f"Written on {record['date']} in {record['seconds_of_cells'] / 60:.0f} minutes of one thread's work."
 ))  # fmt: skip
 
 # %% [markdown]
 # ### A slice of it, live
 #
-# A stored table is a claim about the past. So four of its cells are measured again here, from the model and the
-# protocol alone, and laid on the stored intervals.
+# A stored table is a claim about the past. Does it still hold? Four of its cells are measured again here, from the model
+# and the protocol alone, and laid on the stored intervals.
 
 # %%
 slice_of = ("unsteered", "instruction", "additive", "random direction")
@@ -704,6 +777,7 @@ show(fig, f"Gains for {VALUE}, stored and measured now: they differ by at most {
 
 # %%
 claim("the mean difference does more than a random push of the same size", found.advantage.low > 0)
+claim("and more than no push at all", found.gain.low > 0)
 claim("other values move less, on average, than the one that is steered", ratio < 1)
 claim("correction takes a judge's two kinds of error out of the share", worst < 0.06)
 claim("a judge of length reports a large gain where nothing was steered", fooled.gain.low > 0.2)
@@ -765,13 +839,15 @@ quiz(
 #
 # What this does not show:
 #
-# - One model, one training seed, one value. The interval is over situations, not over models: for a
-#   claim about the method repeat it over seeds and all ten values, with Holm's correction.
+# - One model, one training seed, and up to section 7 one value. The interval is over situations, not over models:
+#   for a claim about the method repeat it over seeds and all ten values, with Holm's correction.
+# - A dilemma without a choice before or after drops out of section 5, and steering may decide which ones do.
 # - The oracle is exact because the world is planted. No real judge is, and rates measured on one kind
 #   of reply need not hold on another, such as steered ones.
 # - The table compares methods at one small budget each, with settings chosen for the pole of the value and mirrored for
 #   the other. Another budget, or a larger model, may order them otherwise. Its rules, voices and judges come from the
-#   planted world, so a method that learns from them is at home here.
+#   planted world, so a method that learns from them is at home here; and persona lines stood in the training text, so
+#   that prompts work here says nothing of prompts elsewhere.
 # - Two reports on a model of your own: `python -m valuelab compare A.json B.json`.
 # - "Abilities" are facts, sums and look-ups of a small world.
 #

@@ -16,7 +16,7 @@ from valuelab.evaluate.report import measure
 plots.use()
 TOKENS = 256
 batches = np.array([1, 4, 16, 64])
-fig, ax = plots.figure(figsize=(7, 3.8))
+fig, ax = plots.figure(figsize=(8, 3.8))
 for k, shape in enumerate(capstone.WELL_KNOWN):
     gigabytes = [capstone.memory_needed(shape, int(b), TOKENS) / 1e9 for b in batches]
     ax.plot(batches, gigabytes, color=plots.COLORS[k % len(plots.COLORS)], marker=plots.MARKERS[k % len(plots.MARKERS)],
@@ -25,11 +25,12 @@ free = models.free_memory()
 ax.axhline(free / 1e9, color=plots.GREY, linestyle="--", label="free on this machine")
 ax.set(xscale="log", yscale="log", xlabel=f"texts of {TOKENS} tokens at once", ylabel="memory, GB")
 ax.set_xticks(batches, batches)
-ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 show(fig, f"Memory to score texts in half precision, for five well-known models; {free / 1e9:.0f} GB are free here.")
 
 # %% [markdown] minutes=3
-# With one text the weights are all; with many, the logits of a large vocabulary take over.
+# A line above the dashed one does not fit. With one text the weights are nearly all; with many, the logits of a large
+# vocabulary take over.
 #
 # ## What you will be able to do
 #
@@ -42,13 +43,17 @@ show(fig, f"Memory to score texts in half precision, for five well-known models;
 #
 # Lesson 02 (intervals), lesson 04 (steering), lesson 10 (control success, random push, retention, leakage).
 #
+# Words of the field: [glossary](../docs/GLOSSARY.md).
+#
 # ## 1 · Choose
 #
 # Three things lie in memory while texts are scored: the weights, the keys and values of every token (the **cache**), and the
 # logits. For $P$ parameters, $L$ blocks, $H$ key-value heads of width $d_h$, vocabulary $V$, $B$ texts of $T$ tokens and $b$
 # bytes a number (2 in half precision):
 #
-# $$M = P\,b \;+\; 2\,L\,H\,d_h\,B\,T\,b \;+\; B\,T\,V\cdot 4$$
+# $$M = P\,b \;+\; 2\,L\,H\,d_h\,B\,T\,b \;+\; B\,T\,V\cdot 4 \quad\text{bytes}$$
+#
+# The 2 stands for keys and values, the 4 for logits in float32. What a block holds while it computes is left out.
 #
 # The download is about $P\,b$ as well. A model marked *gated* asks on its hub page for your consent and then for a token
 # (`hf auth login`); the others need none.
@@ -83,13 +88,14 @@ for shape in capstone.WELL_KNOWN:
 # %% [markdown] minutes=1
 # ### Exercise 11.1: does it fit?
 #
-# Return the bytes of the equation above.
+# Return the bytes of the equation above. `shape` has `parameters`, `layers`, `kv_heads`, `head_dim` and `vocabulary`.
 #
 # What you should see: `✓ 11.1`.
 #
 # <details><summary>Hint 1</summary>Three terms; only the first does not grow with the batch.</details>
 #
-# <details><summary>Hint 2</summary>Keys <em>and</em> values: the cache has a factor 2. Logits are float32 whatever the weights are.</details>
+# <details><summary>Hint 2</summary>The cache: <code>2 * shape.layers * shape.kv_heads * shape.head_dim * batch * tokens *
+# bytes_each</code>. The logits: <code>batch * tokens * shape.vocabulary * 4</code>, whatever the weights are.</details>
 
 # %% exercise="11.1" function="valuelab.evaluate.capstone.memory_needed" minutes=8 stars=1
 
@@ -126,6 +132,9 @@ largest_batch = check("11.2", largest_batch)
 #
 # $$g = (z_{0.975} + z_{\text{power}})\,\sqrt{q / n}$$
 #
+# where $z_p$ is the point below which a share $p$ of the standard normal distribution lies. To end above a bar $c$ instead of
+# above zero, the true gain has to be $c + g$: a plan that asks for more than "some gain" needs more items.
+#
 # Source: the usual sample-size formula for paired data; see arXiv 2411.00640 for evaluations.
 #
 # ### Exercise 11.3: what can n items show?
@@ -134,9 +143,11 @@ largest_batch = check("11.2", largest_batch)
 #
 # What you should see: `✓ 11.3`, and a curve that falls with the square root.
 #
-# <details><summary>Hint 1</summary><code>stats.norm.ppf(p)</code> is the point below which the share p of a normal distribution lies.</details>
+# <details><summary>Hint 1</summary>The interval has two sides, power has one: which p has each z? <code>stats.norm.ppf(p)</code> is
+# $z_p$.</details>
 #
-# <details><summary>Hint 2</summary>The interval has two sides: its z is that of 0.5 + level / 2. Power has one side.</details>
+# <details><summary>Hint 2</summary><code>stats.norm.ppf(0.5 + level / 2) + stats.norm.ppf(power)</code>, times
+# <code>math.sqrt(disagreement / n)</code>.</details>
 
 # %% exercise="11.3" function="valuelab.evaluate.capstone.detectable_gain" minutes=8 stars=2
 
@@ -164,13 +175,17 @@ interact(draw, disagreement=(0.1, 1.0, 0.1))
 # %% [markdown] minutes=3
 # ## 3 · Run
 #
-# The plan stands first in the cell, and the run follows it. `models.load()` takes the embedded model; in front of
+# The plan stands first in the cell, and the run follows it. Before you look: will the gain end above its bar, by what the last
+# section says of this number of items? `models.load()` takes the embedded model; in front of
 # `make lab`, `VALUELAB_MODEL=Qwen/Qwen2.5-0.5B-Instruct` (or a folder) makes this the model of your choice. The same run as a
 # page: `python -m valuelab report --model <id or folder> --values achievement`.
 
 # %%
 plan = capstone.Plan(value="achievement", method="mean difference", smallest_gain=0.10, margin=0.10)
 ITEMS = 120
+likely = detectable_gain(ITEMS, 0.4)
+print(f"{ITEMS} items that differ on 40 %: a true gain of {100 * likely:.0f} points is likely to be seen, one of "
+      f"{100 * (plan.smallest_gain + likely):.0f} to end above the bar of {100 * plan.smallest_gain:.0f}.")  # fmt: skip
 results = measure([plan.value], items=ITEMS)
 found = results["values"][plan.value]
 names = ["unsteered", plan.method, f"random, as {plan.method}"]
@@ -180,8 +195,7 @@ for row, name in enumerate(names):
     ax.errorbar(100 * s["estimate"], row, xerr=[[100 * (s["estimate"] - s["low"])], [100 * (s["high"] - s["estimate"])]],
                 color=plots.COLORS[row], marker=plots.MARKERS[row], markersize=9, capsize=4)  # fmt: skip
 ax.set_yticks(range(3), names)
-ax.invert_yaxis()
-ax.set(xlabel=f"items for which the model {results['score']}, %", xlim=(0, 100))
+ax.set(xlabel=f"items for which the model {results['score']}, %", xlim=(0, 100), ylim=(2.4, -0.4))
 shares = ", ".join(f"{n} {100 * found['conditions'][n]['success']['estimate']:.0f} %" for n in names)
 show(fig, f"{results['model']['model']}: {shares}; {found['conditions']['unsteered']['items']} items, 95 % intervals.")
 
@@ -200,9 +214,11 @@ show(fig, f"{results['model']['model']}: {shares}; {found['conditions']['unsteer
 #
 # What you should see: `✓ 11.4`, and below it three lines.
 #
-# <details><summary>Hint 1</summary>The ability may fall a little: its bar is negative.</details>
+# <details><summary>Hint 1</summary>The ability may fall a little: its bar is negative. Each interval is stored as a dictionary,
+# under <code>"gain"</code>, <code>"advantage"</code> and <code>"ability_change"</code>.</details>
 #
-# <details><summary>Hint 2</summary><code>Finding(name, decide(interval, bar), interval)</code>, three times.</details>
+# <details><summary>Hint 2</summary><code>interval = read_interval(comparison["gain"])</code>;
+# <code>Finding("control success", decide(interval, plan.smallest_gain), interval)</code>; the other two in the same way.</details>
 
 # %% exercise="11.4" function="valuelab.evaluate.capstone.verdict" minutes=10 stars=2
 
@@ -223,18 +239,20 @@ ax.set(xlabel="points; dashed: the bar of the plan")
 show(fig, "; ".join(f"{line.name}: {capstone.SAID[line.holds]}" for line in lines) + ".")
 
 # %% [markdown] minutes=3
-# Nine other values were measured too. With nine tests at 5 % one of them is more likely than not to "move" in four runs of ten by
-# chance alone: $1 - 0.95^9 \approx 0.37$. Holm's correction (lesson 10) is in the report's `holm_p`.
+# Nine other values were measured too. With nine independent tests at 5 %, at least one of them "moves" by chance alone in
+# nearly four runs of ten: $1 - 0.95^9 \approx 0.37$. Holm's correction (lesson 10) is in the report's `holm_p`.
 #
 # ### Exercise 11.5: side effects
 #
-# Return the names of the other values whose corrected p lies below `alpha`, largest effect first.
+# `row` is the report's part on one method: `row["holm_p"][u]` is the corrected p of value `u`, `row["effects"][u]["estimate"]`
+# its change. Return the names of the other values whose corrected p lies below `alpha`, largest effect first.
 #
 # What you should see: `✓ 11.5`.
 #
-# <details><summary>Hint 1</summary>An effect of −0.3 is larger than one of 0.1.</details>
+# <details><summary>Hint 1</summary>An effect of −0.3 is larger than one of 0.1. The value steered is no side effect.</details>
 #
-# <details><summary>Hint 2</summary><code>sorted(..., key=lambda u: -abs(...))</code></details>
+# <details><summary>Hint 2</summary>Keep <code>u</code> where <code>p &lt; alpha</code> and <code>u != value</code>; then
+# <code>sorted(moved, key=lambda u: -abs(row["effects"][u]["estimate"]))</code></details>
 
 # %% exercise="11.5" function="valuelab.evaluate.capstone.side_effects" minutes=6 stars=1
 
@@ -322,7 +340,8 @@ quiz(
 # %% [markdown] minutes=1
 # ## Limits
 #
-# Memory is counted for scoring texts; training takes three to four times the weights more. The score of a real model is a
+# Memory is counted for scoring texts; training with Adam keeps gradients and two moments of each weight as well, at least three
+# times the weights more. The score of a real model is a
 # log-probability over contrast pairs: what it finds likely, not what it would do. One run is one model, one seed, one plan.
 #
 # ## Links
@@ -338,7 +357,8 @@ quiz(
 # **Questions for the room.** Who would accept a plan that its author could still change? Which of the three findings would you
 # put on the first line of the card, and which would your employer?
 #
-# **Misconceptions.** "Not decided" is a failure of the student; a plan may be tightened after the run.
+# **Misconceptions.** "'Not decided' means that I failed": it is an answer, and often the right one. "A plan may be loosened
+# after the run": then it was none. "Ability +0, interval of no width": not one answer changed, which is no certainty (10, section 2).
 #
 # **To cut.** 90 minutes: not given. One day: 11.1, 11.4 and the card. Semester: all, in groups of two, one model each.
 

@@ -71,7 +71,7 @@ def reference_reward(rewards: Tensor, how: str = "quantile", q: float = 0.85) ->
     Raises:
         ValueError: unknown `how`, `q` outside (0, 1), fewer than 2 samples, non-finite rewards.
 
-    Source: arXiv 2402.00742 (0.85 quantile for helpfulness).
+    Source: the reference of arXiv 2402.00742; 0.85 is the default of this course.
     """
     check_rewards(rewards, where="reference_reward")
     if rewards.shape[1] < 2:

@@ -302,7 +302,8 @@ def token_covariance(log_p: Tensor, advantage: Tensor, mask: Tensor) -> Tensor:
         Cov_i = (A_i - mean A) · (log π_i - mean log π),     means over the tokens of replies
 
     A token that is likely already and rewarded has a large one; making it likelier still costs
-    entropy. After a policy-gradient step ΔH ≈ -η · mean Cov, to first order in the step.
+    entropy. After a natural-gradient step of size η, ΔH ≈ -η · mean Cov to first order; after a plain
+    gradient step the advantage carries a factor π.
 
     Args:
         log_p, mask: (n, t).
