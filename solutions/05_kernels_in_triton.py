@@ -14,7 +14,7 @@
 # that needs two passes, or one and a bit. You prove it right, and read what a compiler makes of it
 # for a GPU that you do not have.
 #
-# {{minutes}} minutes. CPU is enough; nothing is downloaded.
+# {{minutes}}. CPU is enough; nothing is downloaded.
 
 # %%
 import json
