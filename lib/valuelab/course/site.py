@@ -367,7 +367,7 @@ def check(out: Path) -> list[str]:
             faults.append(f"{name}: {page.levels.count(1)} first-level headings; a page begins with its only one")
         faults += [f"{name}: a heading of level {b} follows one of level {a}"
                    for a, b in pairwise(page.levels) if b > a + 1]  # fmt: skip
-        faults += [f"{name}: backticks stand in the text {text[:60]!r}; within HTML, Markdown needs a blank line before it"
+        faults += [f"{name}: backticks stand in the text {text[:60]!r}; within HTML, Markdown begins after a blank line"
                    for text in page.unset]  # fmt: skip
         for link in page.links:
             target = urlsplit(link)
