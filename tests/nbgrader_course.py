@@ -24,6 +24,11 @@ for command in json.loads(sys.argv[1]):
 """
 
 
+def chosen(slugs: list[str], lesson: str) -> list[str]:
+    """The lesson with this number ("3" or "03"), or all of them if none is named."""
+    return [slug for slug in slugs if not lesson or slug.split("_")[0] == lesson.zfill(2)]
+
+
 class Course:
     def __init__(self, folder: Path, arguments=()):
         """Build it from the course around the working folder, with `build --nbgrader folder *arguments`."""

@@ -1,6 +1,7 @@
 """`--lesson` chooses one lesson, and a table of the points stands at the end."""
 
 import pytest
+from nbgrader_course import chosen
 
 from valuelab.course.build import root
 
@@ -12,13 +13,12 @@ def pytest_addoption(parser):
 
 
 def pytest_generate_tests(metafunc):
-    wanted = metafunc.config.getoption("lesson", "")
-    metafunc.parametrize("slug", [slug for slug in SLUGS if not wanted or slug[:2] == wanted.zfill(2)])
+    metafunc.parametrize("slug", chosen(SLUGS, metafunc.config.getoption("lesson", "")))
 
 
 def pytest_configure(config):
     wanted = config.getoption("lesson", "")
-    if wanted and wanted.zfill(2) not in {slug[:2] for slug in SLUGS}:
+    if not chosen(SLUGS, wanted):
         raise pytest.UsageError(f"there is no lesson {wanted}; there are {', '.join(SLUGS)}")
 
 
