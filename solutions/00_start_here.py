@@ -20,7 +20,7 @@ asked = planted.both_orders(lm, questions)
 truth = [W.choice_probability(s) for s in questions]
 measured, wanted = planted.read_profile(asked, questions), planted.read_profile(truth, questions)
 show(
-    plots.circle({"planted": wanted, "measured": measured}, "Ten values of one small model"),
+    plots.circle({"planted": wanted, "measured": measured}, "Ten values, planted and measured"),
     f"The model was asked {len(questions)} questions it had never seen. From its answers alone we read ten values "
     f"(dashed) and compare them with those that were planted in its training text (solid).",
 )
@@ -56,8 +56,8 @@ for ok, line in diagnosis():
 #
 # ## Ask the model
 #
-# The model has about a million parameters and knows about a thousand words and phrases. It was trained on the talk of invented people,
-# each of whom has a **profile**: ten numbers, one for each value. Ask it something.
+# The model has about a million parameters and knows about a thousand words and phrases. It was trained on the talk of
+# invented people, each of whom has a **profile**: ten numbers, one for each value. Ask it something.
 
 # %%
 situation = W.situations("held_out", 12, seed=9, value="security")[3]
@@ -145,9 +145,9 @@ for high, low in planted.persona_pairs("security", 3, seed=0):
     print("low: ", low)
 
 # %% [markdown] minutes=3
-# The words are drawn afresh on either side, so over many pairs no single noun tells which side it is. We read the state where the model is about to choose, right after "I would": mean
-# of the first kind, minus mean of the second, minus what all ten values share. One vector for each value. Adding it, `strength`
-# times, is exercise two.
+# The words are drawn afresh on either side, so over many pairs no single noun tells which side it is. We read the state where
+# the model is about to choose, right after "I would": mean of the first kind, minus mean of the second, minus what all ten
+# values share. One vector for each value. Adding it, `strength` times, is exercise two.
 #
 # ### Exercise 0.2: one push
 #

@@ -166,7 +166,8 @@ show(fig, f"Left: with growing slot bias the pooled answer looks indifferent (co
 # ## 2 · The unit is the context
 #
 # Orders, wordings, samples and seeds of one question are nested inside that question. They rise and
-# fall together. The standard error (how far the mean would scatter if everything were asked anew) of a mean over $n$ answers $s_i$ in $G$ contexts $g$ is
+# fall together. The standard error (how far the mean would scatter if everything were asked anew) of a
+# mean over $n$ answers $s_i$ in $G$ contexts $g$ is
 #
 # $$SE = \frac1n \sqrt{\frac{G}{G-1} \sum_g \Big(\sum_{i \in g} (s_i - \bar s)\Big)^2}$$
 #
@@ -191,6 +192,10 @@ show(fig, f"Left: with growing slot bias the pooled answer looks indifferent (co
 
 # %%
 clustered_se = check("2.2", clustered_se)
+
+# %% [markdown]
+# How wide is the interval of a mean over thirty questions, asked in six wordings each? On the right of the
+# figure stand two answers: with the answers as the unit (n), and with the questions (G).
 
 # %%
 contexts = world.situations("held_out", 30, seed=4)
@@ -235,9 +240,10 @@ show(fig, f"What noise shows: confidence {floors.confidence_floor(20):.3f} and d
 #
 # $$m = \tfrac12(p+q), \qquad d(p,q) = \sqrt{\tfrac12 KL(p\|m) + \tfrac12 KL(q\|m)}$$
 #
-# `p`, `q` are `(..., k)`, and $KL(p\|m) = \sum_k p_k \log_2 (p_k / m_k)$. Two traps: published code calls a library function without a base and gets
-# nats (largest value .833), and calls the distance a divergence. And a distance of samples is never
-# zero: subtract the floor of the same $n$. Source: arXiv 2407.02996 (value consistency).
+# `p`, `q` are `(..., k)`, and $KL(p\|m) = \sum_k p_k \log_2 (p_k / m_k)$. Two traps: published code
+# calls a library function without a base and gets nats (largest value .833), and calls the distance a
+# divergence. And a distance of samples is never zero: subtract the floor of the same $n$. Source: arXiv
+# 2407.02996 (value consistency).
 
 # %% [markdown]
 # ### Exercise 2.3 · A distance in bits
@@ -788,11 +794,11 @@ show(fig, "A circle is reported in " + ", ".join(f"{r:.0%} ({n})" for n, r in ra
 # %% [markdown] minutes=5
 # ### Three proofs for every estimator
 #
-# An estimator of `valuelab.measure`, those of this lesson among them, is trusted because of three runs on planted worlds: its 95 % interval
-# **covers** what was planted; in the **twin** where nothing was planted it raises about 5 % alarms;
-# and a **confounded** world fools the naive reading by the amount shown, and not the honest one. The
-# table was measured with 200 draws or more (`benchmarks/measure.py --proofs`); the test suite repeats
-# it. Two lines are run again here with fewer draws.
+# An estimator of `valuelab.measure`, those of this lesson among them, is trusted because of three runs
+# on planted worlds: its 95 % interval **covers** what was planted; in the **twin** where nothing was
+# planted it raises about 5 % alarms; and a **confounded** world fools the naive reading by the amount
+# shown, and not the honest one. The table was measured with 200 draws or more (`benchmarks/measure.py
+# --proofs`); the test suite repeats it. Two lines are run again here with fewer draws.
 
 # %% tags=["nbval-ignore-output"]
 stored = proofs.stored_table()

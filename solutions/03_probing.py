@@ -182,9 +182,9 @@ top = found["discriminant analysis"][best]
 show(fig, f"Best block {best}: {top.estimate:.2f} [{top.low:.2f}, {top.high:.2f}]; after block 0 {found['discriminant analysis'][0].estimate:.2f}. A classifier that sees only which words and word pairs occur: {words.accuracy.estimate:.2f}.")
 
 # %% [markdown] minutes=3
-# Choosing the best block on the figures that we report would flatter us. `nested_accuracy` chooses it inside each fold and
-# scores it outside (**nested** validation). It can go further, and hold out the *wording* as well: a probe made from "I put x before y" and "I prefer x
-# to y" is tested on "x means more to me than y". That is the figure to report.
+# Choosing the best block on the figures that we report would flatter us. `nested_accuracy` chooses it inside each fold and scores
+# it outside (**nested** validation). It can go further, and hold out the *wording* as well: a probe made from "I put x before y"
+# and "I prefer x to y" is tested on "x means more to me than y". That is the figure to report.
 
 # %%
 families = np.array([" ".join(w.replace("behind", "before").replace("less", "more").split()[:3]) for w in wordings])
@@ -234,8 +234,8 @@ show(fig, f"Read after block {caught}, the topic probe scores {on_its_own[caught
 # the average of the ten: what all values share is that a wording praises, and that is not a value. A reading is given in
 # **spreads**: how many standard deviations it lies from the mean of the probe's own training sentences.
 #
-# Left, each sentence stands alone: does the value that it speaks of stand out? Right, the same full stops within the reply: does
-# a stop hold its own sentence only, or all that was said before?
+# Left, each sentence stands alone: does the value that it speaks of stand out? (Its neighbours on the circle may come close.)
+# Right, the same full stops within the reply: does a stop hold its own sentence only, or all that was said before?
 
 # %%
 def ten_probes(layer):
@@ -296,8 +296,9 @@ interact(draw, layer=(0, lm.n_layers - 1))
 # %% [markdown] minutes=4
 # ## 6 · Could the probe have learnt anything at all?
 #
-# A probe with many weights may simply memorise. How much of its accuracy could be that? Give it a **control task**: a label by coin for each *type* (here: for each of the
-# eight wordings), the same wherever the type occurs. Nothing but memory of the types can do it. Then
+# A probe with many weights may simply memorise. How much of its accuracy could be that? Give it a **control task**: a label by
+# coin for each *type* (here: for each of the eight wordings), the same wherever the type occurs. Nothing but memory of the types
+# can do it. Then
 #
 # $$\text{selectivity} = \text{accuracy(task)} - \text{accuracy(control task)}$$
 #
