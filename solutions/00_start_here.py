@@ -41,7 +41,7 @@ show(
 # ## What this builds on
 #
 # Python, and a little torch or numpy. Nothing about values, and nothing about language models beyond "it predicts the next
-# word".
+# word". Words that are new in a lesson stand in the [glossary](../docs/GLOSSARY.md).
 #
 # ## Is the machine ready?
 

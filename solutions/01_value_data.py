@@ -87,7 +87,7 @@ show(
 #
 # Lesson 00 for the set-up, logistic regression, and cross-validation. A **context** below is a
 # situation with its two courses of action; several sentences tell each. No language model is used
-# here: this lesson is about the data that all later lessons stand on.
+# here: this lesson is about the data that all later lessons stand on. New words: [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] tags=["instructor"]
 # **Misconceptions.** "Held-out accuracy is honest because the rows were held out." "More rows cure

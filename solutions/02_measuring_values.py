@@ -89,6 +89,7 @@ show(fig, f"One model, one question: {pair.first.base} or {pair.second.base}? Ov
 # recovers what was planted"; none of them says what a model "values". Its training put questions in all
 # these wordings and in either order, so it may hold still where other models do not. Where this lesson
 # needs a fault, we plant it: a liking for the first place, answers in bundles, choices without any order.
+# New words: [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] minutes=6
 # ## 1 · Two orders, and what lies in the slot

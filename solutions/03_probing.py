@@ -71,7 +71,8 @@ show(fig, f"{len(texts) // 2} pairs of sentences that differ in the order of two
 # ## What this builds on
 #
 # Lesson 01 (contrast pairs, splits by context) and lesson 02 (intervals whose unit is the context). The model's values were
-# planted, so claims read "the method recovers what was planted", never "the model values security".
+# planted, so claims read "the method recovers what was planted", never "the model values security". New words:
+# [glossary](../docs/GLOSSARY.md).
 #
 # ## 1 · A direction
 #

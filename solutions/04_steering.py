@@ -101,7 +101,7 @@ show(fig, f"Pushing along a value's direction moves the choice for it from {own[
 #
 # ## What this builds on
 #
-# Lesson 03 (probes, contrast pairs). The logit $\mathrm{logit}(p) = \ln\frac{p}{1-p}$ undoes the sigmoid.
+# Lesson 03 (probes, contrast pairs). The logit $\mathrm{logit}(p) = \ln\frac{p}{1-p}$ undoes the sigmoid. New words: [glossary](../docs/GLOSSARY.md).
 #
 # ## 1 · One step for all
 #

@@ -63,7 +63,8 @@ show(
 #
 # ## What this builds on
 #
-# Lesson 04: a probe reads a score $w\cdot h + b$, and the closed-form shift lifts it to a target.
+# Lesson 04: a probe reads a score $w\cdot h + b$, and the closed-form shift lifts it to a target. New words:
+# [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] tags=["instructor"]
 # **Misconceptions.** "A GPU makes it fast": this step is bound by memory, so only fewer bytes make
