@@ -42,8 +42,8 @@ test: $(READY) ## run every test and every notebook
 browser: $(READY) ## drive the course in JupyterLab with a headless Chromium (skipped where there is none)
 	$(ONE) $(BIN)/python -m pytest -rs tests/browser
 
-grade: $(READY) ## take every lesson through nbgrader: nothing, a part, everything answered (LESSON=03 for one)
-	$(ONE) $(BIN)/python -m pytest -n $(JOBS) --dist load tests/grading $(if $(LESSON),-k $(LESSON)_)
+grade: $(READY) ## take every lesson through nbgrader: nothing, wrong, a part, all answered (LESSON=03 for one)
+	$(ONE) $(BIN)/python -m pytest -n $(JOBS) --dist load tests/grading $(if $(LESSON),--lesson $(LESSON))
 
 tracks: $(READY) ## run the workshop's tracks without a browser, against their budget of machine time
 	@$(BIN)/python -m valuelab.course.tracks

@@ -20,7 +20,7 @@ asked = planted.both_orders(lm, questions)
 truth = [W.choice_probability(s) for s in questions]
 measured, wanted = planted.read_profile(asked, questions), planted.read_profile(truth, questions)
 show(
-    plots.circle({"planted": wanted, "measured": measured}, "Ten values of one small model"),
+    plots.circle({"planted": wanted, "measured": measured}, "Ten values, planted and measured"),
     f"The model was asked {len(questions)} questions it had never seen. From its answers alone we read ten values "
     f"(dashed) and compare them with those that were planted in its training text (solid).",
 )
@@ -41,7 +41,7 @@ show(
 # ## What this builds on
 #
 # Python, and a little torch or numpy. Nothing about values, and nothing about language models beyond "it predicts the next
-# word".
+# word". Words that are new in a lesson stand in the [glossary](../docs/GLOSSARY.md).
 #
 # ## Is the machine ready?
 
@@ -56,11 +56,11 @@ for ok, line in diagnosis():
 #
 # ## Ask the model
 #
-# The model has about a million parameters and knows about a thousand words and phrases. It was trained on the talk of invented people,
-# each of whom has a **profile**: ten numbers, one for each value. Ask it something.
+# The model has about a million parameters and knows about a thousand words and phrases. It was trained on the talk of
+# invented people, each of whom has a **profile**: ten numbers, one for each value. Ask it something.
 
 # %%
-situation = W.situations("held_out", 12, seed=9, value="security")[5]
+situation = W.situations("held_out", 12, seed=9, value="security")[3]
 prompt = models.chat(lm, situation.text)
 print("You:  ", situation.text)
 for k, reply in enumerate(models.generate(lm, [prompt] * 3, temperature=0.7, seed=1, max_new_tokens=60)):
@@ -133,11 +133,11 @@ show(fig, f"Each point is one question the model never saw. Correlation of plant
 # ## Steer it
 #
 # Inside the model, each **token** (a word, or an activity such as "lock the gate" as one piece) becomes a vector of 128 numbers
-# that is passed from block to block: the **residual stream**.
+# that is passed through the model's **blocks**, each of which adds to it: the **residual stream**.
 # If a value has a direction in that space, adding a little of the direction should make the model speak for the value.
 #
-# We read the direction from **contrast pairs**: the same question, asked of a speaker who holds the value high and of one who
-# holds it low. Everything else is equal.
+# We read the direction from **contrast pairs**: the same question, put to a speaker who holds the value high and to one who
+# holds it low. Who speaks is said in a line that stands before the question, the **persona line**.
 
 # %%
 for high, low in planted.persona_pairs("security", 3, seed=0):
@@ -145,9 +145,9 @@ for high, low in planted.persona_pairs("security", 3, seed=0):
     print("low: ", low)
 
 # %% [markdown] minutes=3
-# Each line stands before the same question. We read the state where the model is about to choose, right after "I would": mean
-# of the first kind, minus mean of the second, minus what all ten values share. One vector for each value. Adding it, `strength`
-# times, is exercise two.
+# The words are drawn afresh on either side, so over many pairs no single noun tells which side it is. We read the state where
+# the model is about to choose, right after "I would": mean of the first kind, minus mean of the second, minus what all ten
+# values share. One vector for each value. Adding it, `strength` times, is exercise two.
 #
 # ### Exercise 0.2: one push
 #
@@ -240,8 +240,8 @@ def gains(value):
 own, control = np.array([gains(value) for value in VALUES]).T
 show(
     plots.bars({"its own direction": own, "random direction": control}, ylabel="choice for the value, points gained"),
-    f"Mean over the ten values: {own.mean():.0f} points with the value's own direction, {control.mean():.0f} with a "
-    f"random one of equal length.",
+    f"Mean over the ten values: {own.mean():+.0f} points with the value's own direction, {control.mean():+.0f} with a "
+    f"random one of equal length, which moves the choice {abs(control).mean():.0f} points one way or the other.",
 )
 
 # %% [markdown] minutes=2
@@ -253,7 +253,7 @@ show(
 # %%
 claim("measured choices follow the planted ones, correlation above 0.8", fit > 0.8)
 claim("on average, a value's own direction moves its choice by more than 10 points above a random one", (own - control).mean() > 10)
-claim("the random direction moves the choice by less than a third as much on average", abs(control.mean()) < own.mean() / 3)
+claim("a random direction moves the choice less than a third as far, whichever way", abs(control).mean() < own.mean() / 3)
 
 # %% [markdown] minutes=1
 # ## Questions

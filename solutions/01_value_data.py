@@ -11,9 +11,10 @@
 #
 # Take a situation with two courses of action, of which one serves a value. Write down "Maria
 # decided to …" once with either action: a pair, as most public sets have them. Or write sentences
-# that name both actions and differ only in which one is chosen: a pair of this lesson. Below, the
-# same bag of words guesses which member of a pair serves the value. Watch the distance between
-# the two markers in each row.
+# that name both actions and differ only in which one is chosen: a pair of this lesson. Below, a
+# **probe** (a small classifier, here a logistic regression) guesses which member of a pair serves
+# the value. It sees a **bag of words**: how often each word and each two neighbouring words occur,
+# and nothing else. Watch the distance between the two markers in each row.
 #
 # {{minutes}}. CPU is enough; nothing is downloaded.
 
@@ -67,7 +68,7 @@ ax.invert_yaxis()
 ax.legend(loc="lower right", fontsize=10)
 show(
     fig,
-    "The same probe on counts of one and two words, on contexts it has not seen. Squares: usual "
+    "The same probe on counts of one and two words, on situations it has not seen. Squares: usual "
     f"pairs, {min(uncontrolled):.2f} to {max(uncontrolled):.2f}. Circles: our pairs, "
     f"{min(controlled):.2f} to {max(controlled):.2f}. "
     "The dashed line is guessing.",
@@ -84,8 +85,9 @@ show(
 #
 # ## What this builds on
 #
-# Lesson 00 for the set-up, logistic regression, and cross-validation. No language model is used
-# here: this lesson is about the data that all later lessons stand on.
+# Lesson 00 for the set-up, logistic regression, and cross-validation. A **context** below is a
+# situation with its two courses of action; several sentences tell each. No language model is used
+# here: this lesson is about the data that all later lessons stand on. New words: [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] tags=["instructor"]
 # **Misconceptions.** "Held-out accuracy is honest because the rows were held out." "More rows cure
@@ -392,7 +394,8 @@ claim("with a single mirror, two words would have told",
 # ### A probe that learnt the topic
 #
 # Train a probe on usual pairs, then ask it about contexts it has not seen: once about their usual
-# pairs, once about our pairs. Watch how far the two histograms lie apart on the right.
+# pairs, once about our pairs. Its logit (log-odds) is above zero where it guesses that the value was
+# chosen. Watch how far the two histograms lie apart on the right.
 
 # %%
 from sklearn.model_selection import GroupKFold
@@ -446,8 +449,8 @@ claim("the same words with roles reach more than .65 on unseen contexts", roles 
 # %% [markdown] minutes=5
 # ## Splits and leaks
 #
-# Six sentences of our data tell the same context. If four of them train a probe and two test it,
-# the test repeats the training. **Deal contexts, not rows.**
+# Twelve sentences about a value tell the same context. If eight of them train a probe and four test
+# it, the test repeats the training. **Deal contexts, not rows.**
 #
 # ### Exercise 1.4: split by group
 #
@@ -557,8 +560,9 @@ claim("split by context, it does not get past 75 % in any deal", max(context_spl
 
 # %% [markdown]
 # Real data are no coin, but they leak in the same way. On the published ValueEval files (8 865
-# arguments on 595 conclusions) we trained one tf-idf probe per value and measured the area under
-# the ROC curve, once with random rows held out and once with whole conclusions held out:
+# arguments on 595 conclusions) we trained one probe per value on words weighted by their rarity
+# (tf-idf) and measured the area under the ROC curve, the chance that it puts an argument with the
+# value before one without: once with random rows held out, once with whole conclusions:
 #
 # | value | rows held out | conclusions held out |
 # |---|---|---|

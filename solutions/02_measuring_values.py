@@ -12,7 +12,8 @@
 # {{minutes}}
 #
 # Before values can be steered or trained they must be measured, and a measurement of values is
-# easier to fool than it looks. One model, one question, twelve wordings: watch where the points lie.
+# easier to fool than it looks. One model, one question, many wordings, and either course named first:
+# how far do the points lie from one another, and from what was planted?
 
 # %%
 import matplotlib.pyplot as plt
@@ -67,7 +68,7 @@ for order, marker, label in ((0, "o", "named first"), (1, "^", "named second")):
 ax.axhline(planted, ls="--", color="0.4", label="planted")
 ax.set(xlabel="wording", ylabel="P(choice)", ylim=(0, 1), xticks=range(len(WORDINGS)))
 ax.legend(fontsize=10)
-show(fig, f"One model, one question: {pair.first.base} or {pair.second.base}? Over twelve wordings "
+show(fig, f"One model, one question: {pair.first.base} or {pair.second.base}? Over {len(WORDINGS)} wordings "
      f"and two orders the answer runs from {asked.min():.2f} to {asked.max():.2f}; the planted "
      f"probability is {planted:.2f}.")
 
@@ -85,12 +86,17 @@ show(fig, f"One model, one question: {pair.first.base} or {pair.second.base}? Ov
 #
 # Lesson 01 (contexts, and why splits go by context). Everything here is measured on a model whose
 # values were planted, so each estimate can be held against the truth. Claims read "the method
-# recovers what was planted"; none of them says what a model "values".
+# recovers what was planted"; none of them says what a model "values". Its training put questions in all
+# these wordings and in either order, so it may hold still where other models do not. Where this lesson
+# needs a fault, we plant it: a liking for the first place, answers in bundles, choices without any order.
+# New words: [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] minutes=6
 # ## 1 · Two orders, and what lies in the slot
 #
-# A forced choice puts content A and content B into two slots. Suppose the model's log-odds are the
+# A **forced choice** compares the probabilities of the answers offered, instead of reading what the
+# model writes. It puts content A and content B into two **slots**, named first and named second. The
+# log-odds of a probability are its **logit**, $\ln\frac{p}{1-p}$. Suppose the model's log-odds are the
 # sum of what it makes of the contents and of a liking for the first slot:
 #
 # $$\text{logit}\,P(A \mid A \text{ first}) = c + s, \qquad
@@ -125,7 +131,8 @@ pool_orders = check("2.1", pool_orders)
 
 # %% [markdown] minutes=4
 # Now plant a slot bias ourselves. We add $\beta$ to the log-odds of whatever stands first in 120
-# questions that the model answered in both orders, and look for it.
+# questions that the model answered in both orders. Does the pooled answer notice? Do the log-odds find
+# it? (Confidence: the probability of the likelier content.)
 
 # %%
 items = world.situations("held_out", 120, seed=3)
@@ -160,7 +167,8 @@ show(fig, f"Left: with growing slot bias the pooled answer looks indifferent (co
 # ## 2 · The unit is the context
 #
 # Orders, wordings, samples and seeds of one question are nested inside that question. They rise and
-# fall together. The standard error of a mean over $n$ answers $s_i$ in $G$ contexts $g$ is
+# fall together. The standard error (how far the mean would scatter if everything were asked anew) of a
+# mean over $n$ answers $s_i$ in $G$ contexts $g$ is
 #
 # $$SE = \frac1n \sqrt{\frac{G}{G-1} \sum_g \Big(\sum_{i \in g} (s_i - \bar s)\Big)^2}$$
 #
@@ -185,6 +193,10 @@ show(fig, f"Left: with growing slot bias the pooled answer looks indifferent (co
 
 # %%
 clustered_se = check("2.2", clustered_se)
+
+# %% [markdown]
+# How wide is the interval of a mean over thirty questions, asked in six wordings each? On the right of the
+# figure stand two answers: with the answers as the unit (n), and with the questions (G).
 
 # %%
 contexts = world.situations("held_out", 30, seed=4)
@@ -229,9 +241,10 @@ show(fig, f"What noise shows: confidence {floors.confidence_floor(20):.3f} and d
 #
 # $$m = \tfrac12(p+q), \qquad d(p,q) = \sqrt{\tfrac12 KL(p\|m) + \tfrac12 KL(q\|m)}$$
 #
-# `p`, `q` are `(..., k)`. Two traps: published code calls a library function without a base and gets
-# nats (largest value .833), and calls the distance a divergence. And a distance of samples is never
-# zero: subtract the floor of the same $n$. Source: arXiv 2407.02996 (value consistency).
+# `p`, `q` are `(..., k)`, and $KL(p\|m) = \sum_k p_k \log_2 (p_k / m_k)$. Two traps: published code
+# calls a library function without a base and gets nats (largest value .833), and calls the distance a
+# divergence. And a distance of samples is never zero: subtract the floor of the same $n$. Source: arXiv
+# 2407.02996 (value consistency).
 
 # %% [markdown]
 # ### Exercise 2.3 · A distance in bits
@@ -264,7 +277,9 @@ for k, (name, c) in enumerate((("the model", model_c), ("twin: wording ignored",
     ax.barh(k, c.raw, height=0.5, color=f"C{k}", hatch=("", "//")[k], label=name)
     ax.plot([c.floor] * 2, [k - 0.3, k + 0.3], color="k", lw=2)
 ax.set(yticks=[0, 1], yticklabels=["the model", "twin"], xlabel="mean distance over wordings (bar), floor (line)")
-show(fig, f"The model: distance {model_c.raw:.3f}, floor {model_c.floor:.3f}, excess {model_c.excess}. A twin "
+found = ("so ten samples show no effect of the wording" if model_c.excess.low <= 0 else
+         "so the wording moves its answers, by little or much")
+show(fig, f"The model: distance {model_c.raw:.3f}, floor {model_c.floor:.3f}, excess {model_c.excess}, {found}. A twin "
      f"that ignores the wording shows {twin_c.raw:.3f}, all of it floor: excess {twin_c.excess}.")
 
 # %% [markdown] minutes=6
@@ -278,8 +293,10 @@ show(fig, f"The model: distance {model_c.raw:.3f}, floor {model_c.floor:.3f}, ex
 # | free replies | "What matters to you?" | share of replies for, less against (the oracle reads them) |
 # | advice | free replies to a dilemma | which course the reply takes, if any |
 #
-# They need not agree, and published work finds that they do not: transparent items leak what they
-# measure (arXiv 2509.10078). Here the planted profile of the population referees.
+# Where a reply has to be read, a **judge** reads it; here that is the oracle of lesson 00. Each way ends
+# in a profile: one number a value, of which only the order and the proportions compare. They need not
+# agree, and published work finds that they do not: transparent items leak what they measure
+# (arXiv 2509.10078). Here the planted profile of the population referees.
 
 # %%
 def for_value(value, n, seed):
@@ -368,6 +385,10 @@ show(fig, "Profiles of one model, z-scored. Correlation with the planted profile
      f"{five['free replies'].invalid} of 160; advice without a readable choice: "
      f"{five['advice'].invalid} of 160. Neither was counted as a choice.")
 
+# %% [markdown]
+# Do the ways also put the ten values into one **order**? A dash is a value's mean rank. Kendall's W
+# measures agreement over all rankings: 1 if they are the same, about 0 if they are drawn at random.
+
 # %%
 ranks = np.array([(-p.scores).argsort().argsort() + 1 for p in ways.values()])
 together = consensus.consensus(ranks, draws=200, permutations=400)
@@ -386,14 +407,18 @@ show(fig, f"The rankings and their consensus. Agreement (Kendall's W) {together.
 # %% [markdown] minutes=5
 # ## 5 · Portraits, and why scores are centred
 #
-# "How much is this person like you?", 1 to 6. People (and personas) differ in how high they answer
-# whatever is asked. So a score is the mean of a value's items less the respondent's mean over **all
+# A **portrait** describes somebody, and asks: "How much is this person like you?", 1 to 6. People differ
+# in how high they answer whatever is asked. So a score is the mean of a value's items less the respondent's mean over **all
 # items**:
 #
 # $$c_v = \overline{x_i}_{i \in v} - \text{MRAT}, \qquad \text{MRAT} = \overline{x_i}_{\text{all } i}$$
 #
 # `answers` is `(respondents, items)`, 6 = very much like me, nan = invalid.
-# Source: Schwartz's scoring instructions; items here are our own.
+# Source: Schwartz's scoring instructions; items here are our own. Our respondents are **personas**: the
+# model after a line of lesson 00 that puts one value high or low, three lines each way.
+#
+# What does centring do to the correlations between values? Compare our personas with respondents who
+# say yes to everything and value nothing.
 
 # %% [markdown]
 # ### Exercise 2.4 · Centre the portraits
@@ -433,13 +458,13 @@ yes_raw = np.stack([yes[:, item_values == v].mean(1) for v in VALUES], 1)
 yes_r = [np.corrcoef(x, rowvar=False)[np.triu_indices(10, 1)].mean()
          for x in (yes_raw, centred_scores(yes, item_values, VALUES))]
 fig, ax = plt.subplots(figsize=(6, 3))
-ax.bar([0, 1], mean_r, width=0.35, label="60 personas of the model")
-ax.bar([0.4, 1.4], yes_r, width=0.35, hatch="//", label="400 yes-sayers without values")
+ax.bar([0, 1], mean_r, width=0.35, label="60 personas")
+ax.bar([0.4, 1.4], yes_r, width=0.35, hatch="//", label="400 yes-sayers")
 ax.axhline(-1 / 9, ls="--", color="0.4", label="-1 / (k - 1)")
 ax.axhline(0, color="k", lw=0.8)
 ax.set(xticks=[0.2, 1.2], xticklabels=["raw", "centred"], ylabel="mean correlation of values")
 ax.legend(fontsize=10)
-show(fig, f"Centring ten scores forces a mean correlation of {-1 / 9:.2f}: the personas go from "
+show(fig, f"Centring ten scores forces a mean correlation near {-1 / 9:.2f}: the personas go from "
      f"{mean_r[0]:.2f} to {mean_r[1]:.2f}, and yes-sayers who value nothing from {yes_r[0]:.2f} to "
      f"{yes_r[1]:.2f}. Negative correlations after centring are no evidence of opposition.")
 
@@ -454,6 +479,11 @@ show(fig, f"Centring ten scores forces a mean correlation of {-1 / 9:.2f}: the p
 # ($A$ predictions kept, $D$ broken, $T$ ties; 800 for ten values.) The p-value permutes the *labels*,
 # so the level of the correlations, negative or not, cannot help. `correlations` and `distance` are
 # `(k, k)`. Source: Hubert and Arabie 1987; Rounds and others 1992 (RTHOR).
+#
+# Two pictures go with it. An **ordinal map** puts the ten values into the plane so that their distances
+# rank as the correlations do; *stress* is what that costs, 0 if nothing. A **cosine fit**
+# $r_{ij} \approx b_0 + b_1 \cos(\theta_i - \theta_j)$ gives the circle's *size* $b_1$: 0 without a circle, near 1
+# where opposite values exclude each other.
 
 # %% [markdown]
 # ### Exercise 2.5 · The correspondence index
@@ -497,9 +527,10 @@ claim("the predictions kept equal the index of exercise 2.5",
 #
 # $$P(x \succ y) = \Phi\!\left(\frac{\mu_x - \mu_y}{\sqrt{\sigma_x^2 + \sigma_y^2 + 10^{-5}}}\right)$$
 #
-# (Thurstone; arXiv 2502.08640.) A fit always succeeds, on noise too. So: hold out edges **before**
-# asking, put the floors beside the accuracy (arbitrary choices reach .61 to .65 on the fitted edges),
-# and look for cycles.
+# with $\Phi$ the normal distribution function, and a mean $\mu_o$ and spread $\sigma_o$ for each option $o$
+# (Thurstone; arXiv 2502.08640). Pairs that were asked about are **edges** between options. A fit always
+# succeeds, on noise too. So: hold out edges **before** asking, put the floors beside the accuracy
+# (arbitrary choices reach .61 to .65 on the fitted edges), and look for cycles: a over b, b over c, c over a.
 
 # %% [markdown]
 # ### Exercise 2.6 · Thurstone's probability
@@ -539,6 +570,10 @@ thurstone_probability = check("2.6", thurstone_probability)
 # %%
 soft_cycle = check("2.7", soft_cycle)
 
+# %% [markdown]
+# Now ask the model about 60 activities. Watch the crosses: these activities were kept out of every
+# question of the training. The fit gives them a utility like any other. Is it the planted one?
+
 # %%
 N = 60
 options = [world.ACTIVITIES[k] for k in np.random.default_rng(2).permutation(300)[:N]]
@@ -571,15 +606,17 @@ r_method = float(np.corrcoef(by_speaker.mu, planted_u)[0, 1])
 arbitrary = utility.learn_utilities(arbitrary_answer, N, held_out=0.3, strategy="random",
                                     fit=utility.fit_bradley_terry)
 u, train, test = fitted
-r_utility = float(np.corrcoef(u.mu, planted_u)[0, 1])
-r_low = float(np.tanh(np.arctanh(r_utility) - 1.96 / np.sqrt(N - 3)))
+unasked = np.array([a.held_out for a in options])  # no question of the training named them
+r_utility = float(np.corrcoef(u.mu[~unasked], planted_u[~unasked])[0, 1])
+r_low = float(np.tanh(np.arctanh(r_utility) - 1.96 / np.sqrt((~unasked).sum() - 3)))
 accuracy = {n: [utility.utility_accuracy(f[0], e) for e in f[1:]]
             for n, f in (("the model", fitted), ("arbitrary choices", arbitrary))}
 words = np.array([len(a.base) for a in options])
 length_r2, length_p = utility.surface_r2(u.mu, words)
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.8))
 axes[0].plot(planted_u, by_speaker.mu, "^", ms=5, color="C1", label="planted speaker")
-axes[0].errorbar(planted_u, u.mu, yerr=1.96 * u.se, fmt="o", ms=4, lw=0.8, color="C0", label="the model")
+for which, fmt, label in ((~unasked, "o", "the model"), (unasked, "x", "the model, never asked")):
+    axes[0].errorbar(planted_u[which], u.mu[which], yerr=1.96 * u.se[which], fmt=fmt, ms=5, lw=0.8, color="C0", label=label)
 axes[0].legend(fontsize=10)
 axes[0].set(xlabel="planted utility (population mean)", ylabel="fitted utility (z)")
 for k, (on_train, on_test) in enumerate(accuracy.values()):
@@ -592,10 +629,16 @@ axes[1].legend(fontsize=10, ncols=2)
 fig.tight_layout()
 show(fig, f"{len(train)} comparisons of {N} activities (of {N * (N - 1) // 2} pairs). Left: correlation with the "
      f"planted utilities: {r_method:.2f} where the planted speaker answers (the method), {r_utility:.2f} where the "
-     f"model answers (what it learned; at least {r_low:.2f} with 95 % confidence). Right: held-out accuracy of the model {accuracy['the model'][1]}, of "
+     f"model answers (what it learned; at least {r_low:.2f} with 95 % confidence). The {unasked.sum()} activities that no "
+     f"question of its training named were planted {planted_u[unasked].mean() - planted_u[~unasked].mean():+.2f} from the others on "
+     f"average and are fitted {u.mu[unasked].mean() - u.mu[~unasked].mean():+.2f} from them, with small errors. Right: held-out accuracy of the model {accuracy['the model'][1]}, of "
      f"arbitrary choices {accuracy['arbitrary choices'][1]} (but {accuracy['arbitrary choices'][0].estimate:.2f} "
      f"on the edges they were fitted to). The length of the wording explains {length_r2:.2f} of the utilities "
      f"(p = {length_p:.2f}).")
+
+# %% [markdown]
+# Are three choices coherent? And is coherence a sign of values? The bars compare the model with fair coins
+# and with a lover of the first slot, who reads no content at all.
 
 # %%
 i, j = np.triu_indices(20, 1)
@@ -628,9 +671,11 @@ show(fig, "Chance that three choices go round: " + ", ".join(f"{n} {c:.3f}" for 
 #
 # with Newton's step: gradient $g_a = \sum_b (w_{ab} - n_{ab} p_{ab}) - \rho\theta_a$, information
 # $I = \text{diag}(\sum_b n_{ab}p_{ab}(1-p_{ab}) + \rho) - n p (1-p)$, $\theta \leftarrow \theta + I^{-1} g$.
-# Wins are `(..., V, V)`: a bootstrap solves many tables at once. Published rankings use Elo ratings
-# and shuffle the games for an "interval"; that measures the noise of the *order* of the games
-# (arXiv 2505.14633, as its code does it).
+# Wins are `(..., V, V)`. How sure is a ranking? A **bootstrap** draws the dilemmas anew, with replacement,
+# many times, ranks each draw and looks at the spread; so it solves many tables at once. Drawing single
+# battles instead treats those of one dilemma as independent. Published rankings use Elo ratings, which
+# move a little after every game, and shuffle the games for an "interval"; that measures the noise of the
+# *order* of the games (arXiv 2505.14633, as its code does it).
 
 # %% [markdown]
 # ### Exercise 2.8 · Strengths from a table of wins
@@ -684,7 +729,7 @@ show(fig, f"The same strengths with three intervals. Mean standard error: {by_di
 # ## 9 · Change the wording yourself
 #
 # Move the wording, the order and the persona, and watch the answer move. Which of the three *should*
-# move it?
+# move it? (The persona: it changes who is asked. The others change only how.)
 
 # %%
 LINES = {"nobody in particular": None,
@@ -750,11 +795,11 @@ show(fig, "A circle is reported in " + ", ".join(f"{r:.0%} ({n})" for n, r in ra
 # %% [markdown] minutes=5
 # ### Three proofs for every estimator
 #
-# An estimator of this lesson is trusted because of three runs on planted worlds: its 95 % interval
-# **covers** what was planted; in the **twin** where nothing was planted it raises about 5 % alarms;
-# and a **confounded** world fools the naive reading by the amount shown, and not the honest one. The
-# table was measured with 200 draws or more (`benchmarks/measure.py --proofs`); the test suite repeats
-# it. Two lines are run again here with fewer draws.
+# An estimator of `valuelab.measure`, those of this lesson among them, is trusted because of three runs
+# on planted worlds: its 95 % interval **covers** what was planted; in the **twin** where nothing was
+# planted it raises about 5 % alarms; and a **confounded** world fools the naive reading by the amount
+# shown, and not the honest one. The table was measured with 200 draws or more (`benchmarks/measure.py
+# --proofs`); the test suite repeats it. Two lines are run again here with fewer draws.
 
 # %% tags=["nbval-ignore-output"]
 stored = proofs.stored_table()
@@ -774,7 +819,8 @@ claim("every one of the five ways recovers the planted profile better than chanc
 claim("the circle planted in the speakers is found in the model's personas", test_model.p < 0.01)
 claim("the twin without a circle is silent", rates["twin without circle"] <= 0.15 and rates["circle planted"] > 0.9)
 claim("where the planted speaker answers, the budget recovers the utilities", r_method > 0.95)
-claim("the model's utilities are related to the planted ones: 95 % interval of the correlation above zero", r_low > 0)
+claim("where the model was trained on questions, its utilities follow the planted ones: correlation above 0.5 with 95 % confidence", r_low > 0.5)
+claim("activities it was never asked about get utilities far from the planted ones", abs((u.mu - planted_u)[unasked].mean()) > 1)
 claim("they predict comparisons the fit never saw", accuracy["the model"][1].low > 0.5)
 claim("held-out accuracy of arbitrary choices is at chance", accuracy["arbitrary choices"][1].covers(0.5))
 claim("the battle bootstrap is too narrow by a quarter or more", by_battle.se.mean() < 0.75 * by_dilemma.se.mean())
@@ -812,7 +858,8 @@ quiz("A ranking from 3,000 dilemmas comes with an interval from shuffling its ga
 # - Additive slot bias is a model. A slot that matters only for close calls is not removed by log-odds.
 # - Five ways agreed because one profile was planted behind all of them. On real models they diverge,
 #   and nothing here says which is right.
-# - Utilities are of this model without a persona; a mixture of speakers need not have one utility.
+# - Utilities are of this model without a persona; a mixture of speakers need not have one utility. And a
+#   fitted utility of something a model was never asked about may be a habit of speech, as the crosses show.
 # - Whether language models *have* the circle is not shown: personas were trained with it.
 #
 # ## Links

@@ -3,8 +3,9 @@
 #
 # {{minutes}} · builds `valuelab.probes`: a direction from two clouds of states, and the tests it must pass
 #
-# Two sentences, the same words, the opposite stance: "I put safety before fun" and "I put fun before safety". Somewhere inside
-# the model they must part. Where? And how do we know that what we found is the value, not a word, a topic or luck?
+# Two sentences, the same words, the opposite stance: "I put safety before fun" and "I put fun before safety". The model is a
+# stack of **blocks**; each hands on one vector for each token, its **hidden state**. Somewhere on the way up the two sentences must
+# part. Where? And how do we know that what we found is the value, not a word, a topic or luck?
 
 # %%
 from collections import Counter
@@ -43,14 +44,17 @@ def table(kind, value="security", n=120, seed=1):
 texts, y, about, wordings = table("comparison")
 states = read(texts)
 fig, panels = plots.figure(1, 2, figsize=(8.6, 3.4))
+apart = []
 for ax, layer in zip(panels, (0, LAYERS[-1]), strict=True):
     X = states[layer]
     w = X[y].mean(0) - X[~y].mean(0)
+    along = (X @ w / w.norm()).numpy()
+    apart.append((along[y].mean() - along[~y].mean()) / along[y].std())
     for k, (side, label) in enumerate(((y, "for security"), (~y, "against"))):
-        ax.hist((X[side] @ w / w.norm()).numpy(), bins=24, alpha=0.6, color=plots.COLORS[k], hatch=("", "//")[k], label=label)
+        ax.hist(along[side], bins=24, alpha=0.6, color=plots.COLORS[k], hatch=("", "//")[k], label=label)
     ax.set(title=f"after block {layer}", xlabel="position along the line between the means", ylabel="sentences")
 panels[0].legend()
-show(fig, f"{len(texts) // 2} pairs of sentences that differ in the order of two things only, read at the full stop and seen along the line that joins the means of the two groups.")
+show(fig, f"{len(texts) // 2} pairs of sentences that differ in the order of two things only, read at the full stop and seen along the line that joins the means of the two groups. The means lie {apart[0]:.1f} standard deviations apart after block 0 and {apart[1]:.1f} after block {LAYERS[-1]}.")
 
 # %% [markdown] minutes=3
 # Deeper in the network the two groups move apart. The line between their means is the simplest **probe**. But every figure in
@@ -67,7 +71,8 @@ show(fig, f"{len(texts) // 2} pairs of sentences that differ in the order of two
 # ## What this builds on
 #
 # Lesson 01 (contrast pairs, splits by context) and lesson 02 (intervals whose unit is the context). The model's values were
-# planted, so claims read "the method recovers what was planted", never "the model values security".
+# planted, so claims read "the method recovers what was planted", never "the model values security". New words:
+# [glossary](../docs/GLOSSARY.md).
 #
 # ## 1 · A direction
 #
@@ -109,7 +114,7 @@ mean_difference = check("3.1", mean_difference)
 # that holds fewest items so far. Return the fold of each *item*, `(n,)`, numbered from 0. **Predict:** every context gets a
 # label by coin, so there is nothing to find. What accuracy will a split by sentence report?
 #
-# What you should see: `✓ 3.2`; below, far above one half when split by sentence, one half when split by context.
+# What you should see: `✓ 3.2`; below, far above one half when split by sentence, scattered about one half when split by context.
 #
 # <details><summary>Hint 1</summary>`np.unique(groups, return_inverse=True, return_counts=True)` names the contexts, numbers
 # the items' contexts and counts them; `fold_of[index]` brings a number for each context back to the items.</details>
@@ -160,7 +165,8 @@ show(fig, f"Labels without any meaning, eight draws. Split by sentence the probe
 #
 # Now the real labels. The interval is drawn over contexts, not over sentences: 240 sentences about 30 things are 30 pieces of
 # evidence. Two estimators: the mean difference, and linear discriminant analysis, which divides the same difference by the
-# spread inside the clouds, $w = S^{-1}(\bar h_+ - \bar h_-)$.
+# spread inside the clouds, $w = S^{-1}(\bar h_+ - \bar h_-)$, with $S$ `(d, d)` the covariance within them. After which block can
+# the stance be read, and could counting words have told it?
 
 # %%
 found = {
@@ -177,9 +183,9 @@ top = found["discriminant analysis"][best]
 show(fig, f"Best block {best}: {top.estimate:.2f} [{top.low:.2f}, {top.high:.2f}]; after block 0 {found['discriminant analysis'][0].estimate:.2f}. A classifier that sees only which words and word pairs occur: {words.accuracy.estimate:.2f}.")
 
 # %% [markdown] minutes=3
-# Choosing the best block on the figures that we report would flatter us. `nested_accuracy` chooses it inside each fold and
-# scores it outside. It can go further, and hold out the *wording* as well: a probe made from "I put x before y" and "I prefer x
-# to y" is tested on "x means more to me than y". That is the figure to report.
+# Choosing the best block on the figures that we report would flatter us. `nested_accuracy` chooses it inside each fold and scores
+# it outside (**nested** validation). It can go further, and hold out the *wording* as well: a probe made from "I put x before y"
+# and "I prefer x to y" is tested on "x means more to me than y". That is the figure to report.
 
 # %%
 families = np.array([" ".join(w.replace("behind", "before").replace("less", "more").split()[:3]) for w in wordings])
@@ -222,38 +228,47 @@ show(fig, f"Read after block {caught}, the topic probe scores {on_its_own[caught
 # the topic, it is blind to the question and scores as well. Only controlled pairs tell.
 
 # %% [markdown] minutes=4
-# ## 5 · Token by token
+# ## 5 · Along a reply
 #
-# Ten probes, one a value, read along a reply. Each is a mean difference of statements for and against its value, minus the average
-# of the ten (what all values share is that a wording praises, and that is not a value). Look for the word at which a row
-# changes colour, and for rows that change together.
+# Ten probes, one a value, read a reply of three sentences at each full stop, where they were trained. (Between the stops their
+# readings mean nothing: no probe has seen such states.) Each is a mean difference of statements for and against its value, minus
+# the average of the ten: what all values share is that a wording praises, and that is not a value. A reading is given in
+# **spreads**: how many standard deviations it lies from the mean of the probe's own training sentences.
+#
+# Left, each sentence stands alone: does the value that it speaks of stand out? (Its neighbours on the circle may come close.)
+# Right, the same full stops within the reply: does a stop hold its own sentence only, or all that was said before?
 
 # %%
-def directions(layer):
-    """One direction a value (10, d) and the middle of the clouds, from statements."""
-    rows, centre = [], []
+def ten_probes(layer):
+    """Directions (10, d) from statements for and against each value, and those statements' own readings (n, 10)."""
+    sides = []
     for value in VALUES:
-        praise_and_scorn, side, *_ = table("statement", value, 40)
-        X = read(praise_and_scorn, [layer])[layer]
-        rows.append(X[side].mean(0) - X[~side].mean(0))
-        centre.append(X.mean(0))
-    rows = torch.stack(rows)
-    return rows - rows.mean(0), torch.stack(centre).mean(0)
+        statements, side, *_ = table("statement", value, 40)
+        X = read(statements, [layer])[layer]
+        sides.append((X[side], X[~side]))
+    rows = torch.stack([high.mean(0) - low.mean(0) for high, low in sides])
+    rows = rows - rows.mean(0)
+    return rows, torch.cat([X for pair in sides for X in pair]) @ rows.T
 
 
-reply = f"{W.NOUNS['security'][0].capitalize()} matters to me. I can live without {W.NOUNS['stimulation'][0]}. I love {next(a for a in W.ACTIVITIES if a.value == 'benevolence').gerund}."
-rows, centre = directions(best)
-along = read([reply], [best], position="every")[best][0]
-size = len(models.encode(lm, [HEAD + reply])[0])
-tokens = lm.tokenizer.convert_ids_to_tokens(models.encode(lm, [HEAD + reply])[0])[size - len(along):]
-scores = (along - centre) @ (rows / rows.norm(dim=1, keepdim=True)).T
-scores = (scores / scores.std(0)).T.numpy()  # (10, tokens), each probe in its own spreads
-fig, ax = plots.figure(figsize=(9.4, 3.8))
-image = ax.imshow(scores, cmap="RdBu_r", vmin=-2.5, vmax=2.5, aspect="auto")
-ax.set_xticks(range(len(tokens)), [t.strip("Ġ▁ ") for t in tokens], rotation=60, ha="right")
-ax.set_yticks(range(10), VALUES)
-fig.colorbar(image, ax=ax, label="probe, in spreads")
-show(fig, f"Probe scores after each token of '{reply}' at block {best}. At the first full stop security reads {scores[VALUES.index('security'), tokens.index('.')]:+.1f} spreads.")
+sentences = [f"{W.NOUNS['security'][0].capitalize()} matters to me.", f"I can live without {W.NOUNS['stimulation'][0]}.",
+             f"I love {next(a for a in W.ACTIVITIES if a.value == 'benevolence').gerund}."]  # fmt: skip
+rows, usual = ten_probes(best)
+alone, within = (
+    ((read(said, [best])[best] @ rows.T - usual.mean(0)) / usual.std(0)).T.numpy()  # (10, 3), in spreads
+    for said in (sentences, [" ".join(sentences[: k + 1]) for k in range(3)])
+)
+fig, panels = plots.figure(1, 2, figsize=(8.8, 4.4), sharey=True)
+for ax, scores, title in zip(panels, (alone, within), ("each sentence alone", "the reply so far"), strict=True):
+    image = ax.imshow(scores, cmap="RdBu_r", vmin=-3, vmax=3, aspect="auto")
+    for (i, k), score in np.ndenumerate(scores):
+        ax.text(k, i, f"{score:+.1f}", ha="center", va="center", fontsize=10, color="white" if abs(score) > 1.8 else "black")
+    ax.set_xticks(range(3), ["1: for\nsecurity", "2: against\nstimulation", "3: for\nbenevolence"])
+    ax.set_title(title)
+panels[0].set_yticks(range(10), VALUES)
+fig.colorbar(image, ax=panels, label="probe, in spreads")
+meant, kept = ("security", "stimulation", "benevolence"), VALUES.index("security")
+show(fig, f"'{' '.join(sentences)}' at block {best}. Alone, the sentences read their own values at " + ", ".join(f"{v} {alone[VALUES.index(v), k]:+.1f}" for k, v in enumerate(meant)) + f"; highest or lowest of the ten are {VALUES[alone[:, 0].argmax()]}, {VALUES[alone[:, 1].argmin()]} and {VALUES[alone[:, 2].argmax()]}. The third full stop reads security at {alone[kept, 2]:+.1f} alone and at {within[kept, 2]:+.1f} at the end of the reply.")
 
 
 # %% [markdown] minutes=1
@@ -282,8 +297,9 @@ interact(draw, layer=(0, lm.n_layers - 1))
 # %% [markdown] minutes=4
 # ## 6 · Could the probe have learnt anything at all?
 #
-# A probe with many weights may simply memorise. Give it a **control task**: a label by coin for each *type* (here: for each of the
-# eight wordings), the same wherever the type occurs. Nothing but memory of the types can do it. Then
+# A probe with many weights may simply memorise. How much of its accuracy could be that? Give it a **control task**: a label by
+# coin for each *type* (here: for each of the eight wordings), the same wherever the type occurs. Nothing but memory of the types
+# can do it. Then
 #
 # $$\text{selectivity} = \text{accuracy(task)} - \text{accuracy(control task)}$$
 #
@@ -339,7 +355,8 @@ show(fig, f"Selectivity at block {best}: {gap['mean difference']:+.2f} for the m
 # `probabilities` `(n,)` of `y` being True, `y` `(n,)`, at most `bins` bins. **Predict:** a probe says 0.5 to everything and half of
 # the sentences are positive. What is its error? Is it a good probe?
 #
-# What you should see: `✓ 3.4`; the raw mean difference is far off. (The predicted error is 0: calibration is not accuracy.)
+# What you should see: `✓ 3.4`; as it comes, the mean difference is nearly certain of everything, and not right as often as that.
+# (The predicted error is 0: calibration is not accuracy.)
 #
 # <details><summary>Hint 1</summary>`np.array_split(order, k)` cuts a sorted index into parts of like size.</details>
 #
@@ -381,7 +398,7 @@ show(fig, f"Calibration on unseen contexts: error {ece['as it comes']:.2f} as it
 # `Z` is `(n, d)`; `centred=True` removes the mean state first. `as_cloud(Z, centred)` does that and checks the input. Use the
 # singular values themselves (not their squares), and let $0 \log 0$ count as 0.
 #
-# What you should see: `✓ 3.5`; the trained model's states fill far fewer directions than a round cloud would.
+# What you should see: `✓ 3.5`; the trained model's states fill fewer directions than a round cloud would.
 #
 # <details><summary>Hint 1</summary>`torch.linalg.svdvals` gives the singular values.</details>
 #
@@ -407,7 +424,7 @@ for ax, lines, label in ((panels[0], shape, "RankMe, centred"), (panels[1], cosi
     for k, (name, values) in enumerate(lines.items()):
         ax.plot(LAYERS, values, color=plots.COLORS[k], marker=plots.MARKERS[k], label=name)
     ax.set(xlabel="block", xticks=LAYERS, ylabel=label)
-    ax.legend()
+    ax.legend(loc="center right", bbox_to_anchor=(1, 0.7))  # between the lines
 show(fig, f"Left: effective directions at N = {N}; trained {shape['trained'][0]:.0f} after block 0 and {shape['trained'][-1]:.0f} after the last, a round cloud {list(shape.values())[2][0]:.0f}. Right: two states have a mean cosine of {cosine['trained'][-1]:.2f}, and {cosine['trained, mean removed'][-1]:.2f} once the common offset is removed: the 'narrow cone' is an offset.")
 
 # %% [markdown] minutes=5
@@ -427,7 +444,8 @@ show(fig, f"Left: effective directions at N = {N}; trained {shape['trained'][0]:
 # `X` is `(n, d)`: vectors that estimate one direction. Average the cosine of the halves' means over `draws` random halvings from
 # `seed`, count a negative average as 0, and return $\rho$.
 #
-# What you should see: `✓ 3.6`; the cosines rise once the noise is allowed for, and most for values with a low ceiling.
+# What you should see: `✓ 3.6`; divided by its ceiling each cosine rises, by little where the ceiling is near 1. Watch how far the
+# third bar stays below 1: that much of the difference is not noise.
 #
 # <details><summary>Hint 1</summary>`order = rng.permutation(len(X))`; the first half of it and the rest never share a vector.</details>
 #

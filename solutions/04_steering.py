@@ -3,7 +3,8 @@
 #
 # {{minutes}} · builds `valuelab.steering`: from adding a vector to the closed form, several values at once, the gate, and an account of the side effects
 #
-# A probe can read a value from a hidden state. Can the same kind of direction *write* it?
+# A probe can read a value from a hidden state. Can the same kind of direction *write* it? Below, a multiple of it (the
+# **strength**) is added to the states after one block while the model answers.
 
 # %%
 from contextlib import ExitStack, contextmanager
@@ -100,7 +101,7 @@ show(fig, f"Pushing along a value's direction moves the choice for it from {own[
 #
 # ## What this builds on
 #
-# Lesson 03 (probes, contrast pairs). The logit $\mathrm{logit}(p) = \ln\frac{p}{1-p}$ undoes the sigmoid.
+# Lesson 03 (probes, contrast pairs). The logit $\mathrm{logit}(p) = \ln\frac{p}{1-p}$ undoes the sigmoid. New words: [glossary](../docs/GLOSSARY.md).
 #
 # ## 1 · One step for all
 #
@@ -109,7 +110,7 @@ show(fig, f"Pushing along a value's direction moves the choice for it from {own[
 #
 # $$\delta = s\,v \qquad\text{for every state } h$$
 #
-# Shapes: $h$ is `(..., d)`, $v$ is `(d,)`; the shift has the shape of $h$. Source: CAA, arXiv 2312.06681.
+# Shapes: $h$ is `(..., d)`, $v$ is `(d,)`, $s$ a number; the shift has the shape of $h$. Source: CAA, arXiv 2312.06681.
 #
 # ### Exercise 4.1: the additive shift
 #
@@ -304,7 +305,7 @@ show(fig, f"Security up, conformity down, on {len(H)} states of the model; the c
 # ### Three dials
 #
 # The same inside the model: three target levels, solved together at every token of the pass that is being steered. Set them
-# against each other: what happens to the third value when its two neighbours pull?
+# against each other: what happens to a value when the other two pull the other way?
 
 # %%
 trio = ("security", "benevolence", "stimulation")
@@ -340,7 +341,8 @@ interact(draw, security=dial, benevolence=dial, stimulation=dial)
 # %% [markdown] minutes=4
 # ## 5 · The gate
 #
-# "Three plus seven is ten" needs no security. A **gate** reads a second probe on the prompt, in the same pass and before the
+# "Three plus seven is ten" needs no security: what does a push do to answers that have nothing to do with values, and can they be
+# spared? A **gate** reads a second probe on the prompt, in the same pass and before the
 # first steered block, and decides for each row whether it is steered at all. The user sets the threshold.
 #
 # ### Exercise 4.6: which rows pass
@@ -413,13 +415,17 @@ show(fig, f"The gate opens for {passed['choices']:.0%} of the questions that ask
 #
 # $$E_{ij} = \operatorname{mean}_s\big(p_j(s \mid i \text{ steered}) - p_j(s)\big)$$
 #
+# with $p_j(s)$ the probability of the course that serves value $j$ in situation $s$. $E$ is `(10, 10)`. What happens off its diagonal
+# is called **leakage**.
+#
 # ### Exercise 4.8: the leakage matrix
 #
 # `unsteered` is `(values, situations)`, `steered` is `(steered values, values, situations)`.
 #
 # **Predict first.** In a circle of values, which entries of a row will be negative?
 #
-# What you should see: `✓ 4.8`, and a bright diagonal.
+# What you should see: `✓ 4.8`, and a red band along the diagonal, not a red line: a value takes its neighbours along, and what lies
+# across the circle falls.
 #
 # <details><summary>Hint 1</summary>numpy lines shapes up from the right, so the difference needs no loop.</details>
 #
@@ -443,7 +449,7 @@ show(plots.matrix(leak, label="change of the choice"), f"Row: the value that is 
 #
 # Correlate the entries off the diagonal with the cosine of the angle between the two values. Where all entries are equal, return 0.
 #
-# What you should see: `✓ 4.9`.
+# What you should see: `✓ 4.9`, and a correlation that deals of the ten names at random do not reach.
 #
 # <details><summary>Hint 1</summary>`np.subtract.outer(angles, angles)` holds all differences; a boolean mask picks what is off the diagonal.</details>
 #
@@ -469,7 +475,8 @@ show(fig, f"Correlation {circle:.2f}; with the ten names dealt at random it stay
 #
 # ### Exercise 4.10: the anti-steerable share
 #
-# A mean gain hides those it moves the wrong way. Count them. Source: arXiv 2407.12404.
+# A mean gain hides those it moves the wrong way. Count them: the share of situations whose choice falls by more than `tolerance`.
+# Source: arXiv 2407.12404.
 #
 # What you should see: `✓ 4.10`.
 #
@@ -516,7 +523,8 @@ show(fig, f"The opposite persona lowers the choice from {neutral.mean():.2f} to 
 # ## 8 · Control against fluency, and all methods side by side
 #
 # Until now we read probabilities. Now the model writes, and the oracle reads: a reply **succeeds** if it takes the value's side or
-# speaks for it; it is **grammatical** if the oracle can parse every sentence.
+# speaks for it; it is **grammatical** if the oracle can parse every sentence. How far can the strength be turned up before the
+# sentences break?
 
 
 # %%
@@ -577,7 +585,8 @@ display(Markdown("\n".join(lines)))
 #
 # ## A control that must fail
 #
-# A random direction of the same length, in every measure: it must gain nothing, and its leakage must know nothing of the circle.
+# A random direction of the same length: it must not gain what the value's own direction gains, and its leakage must know nothing of
+# the circle. (It does move choices, one way or the other: see its column of choices moved the wrong way.)
 
 # %%
 random_leak = leakage_matrix(neutral, np.stack([choices(add({LAYER: noise[x]}, STRENGTH))[0] for x in VALUES]))
@@ -600,7 +609,7 @@ claim("with the gate every answer to a fact is word for word the unsteered one",
 claim("the gate opens for more than nine of ten questions of choice and for fewer than one of ten facts", passed["choices"] > 0.9 and passed["facts"] < 0.1)
 claim("leakage follows the circle better than 95 of 100 random orders of the names", circle > np.quantile(shuffles, 0.95))
 claim("leakage of random directions follows the circle less", random_circle < circle - 0.2)
-claim("the persona prompt moves choices further than any push tried here", wanted.mean() > max(p.mean() for name, p in probability.items() if name != "persona prompt"))
+claim("the persona prompt moves choices further than any push in the table", wanted.mean() > max(p.mean() for name, p in probability.items() if name != "persona prompt"))
 claim("at five times the strength fewer replies stay grammatical", dosed[3][1] < dosed[2][1] - 0.2)
 claim("contradictory demands move more choices the wrong way than demands that agree", wrong_way["joint, against its neighbours"] > wrong_way["joint"] + 0.05)
 claim("under opposing personas more than half of the neutral gain is kept", share > 0.5)

@@ -12,9 +12,12 @@
 # Steering a hidden state takes one dot product and one addition. As most people write it, the
 # hidden states nevertheless pass through memory sixteen times. In this lesson you write the kernel
 # that needs two passes, or one and a bit. You prove it right, and read what a compiler makes of it
-# for a GPU that you do not have.
+# for a GPU that you need not have.
 #
-# {{minutes}} minutes. CPU is enough; nothing is downloaded.
+# A **kernel** is a program that a GPU runs many times at once, each on its own part of the data; it is
+# **fused** if it does in one go what would otherwise be several. How many passes does each way need?
+#
+# {{minutes}}. CPU is enough; nothing is downloaded.
 
 # %%
 import json
@@ -60,7 +63,8 @@ show(
 #
 # ## What this builds on
 #
-# Lesson 04: a probe reads a score $w\cdot h + b$, and the closed-form shift lifts it to a target.
+# Lesson 04: a probe reads a score $w\cdot h + b$, and the closed-form shift lifts it to a target. New words:
+# [glossary](../docs/GLOSSARY.md).
 
 # %% [markdown] tags=["instructor"]
 # **Misconceptions.** "A GPU makes it fast": this step is bound by memory, so only fewer bytes make
@@ -135,8 +139,9 @@ claim("nothing outside the vectors is touched", not seen.outside())
 # $$\min(P,\; I \cdot B)$$
 #
 # This is the **roofline** (Williams, Waterman and Patterson 2009). Steering does about four operations
-# for each element of two bytes: $I \approx 1$ at best. The roof bends near $I = P/B \approx 16$ in
-# float32. So only bytes count. Write $S = N \cdot D \cdot 2$ bytes for one pass over $N$ states of
+# for each element of two bytes, which has to be read at least and mostly written: $I$ between 1 and 2 at
+# best. For an H200 we take $P = 67 \cdot 10^{12}$ in float32 and $B = 4.3 \cdot 10^{12}$, so the roof bends near
+# $I = P/B \approx 16$. So only bytes count. Write $S = N \cdot D \cdot 2$ bytes for one pass over $N$ states of
 # width $D$ in bfloat16. The hook
 #
 # ```python
@@ -388,13 +393,13 @@ interact(draw, program=(0, 11))
 # ## 7 · What the compiler makes of it
 #
 # You cannot time a kernel without a GPU, but you can compile it for one: Triton's wheel carries
-# NVIDIA's assembler. What comes out is **PTX**, an assembly language in which every memory access is
+# NVIDIA's assembler. A GPU runs 32 threads in step, a **warp**; a program has several. What comes out is **PTX**, an assembly language in which every memory access is
 # spelled out, and a resource report. Four things tell most:
 #
 # - **wide loads**: `ld.global.v4.b32` fetches 4 × 32 bits = 16 bytes a thread, the widest there is;
 # - **registers** a thread (of 255): more of them, fewer programs at a time on a processor;
 # - **spills**: registers that did not fit and went to memory. Wanted: none;
-# - **shared memory** and **barriers**: how often threads wait for each other.
+# - **shared memory** and **barriers**: what warps hand each other, and how often they wait for it.
 #
 # Three builds for an H200 at width 4096: a block of 4 rows a program (two-dimensional), one row a
 # program (yours), and yours with nothing known of the width.
@@ -431,6 +436,7 @@ for ax, what in zip(axes, ("registers", "shared", "barriers"), strict=True):
     values = [row[what] for row in report.values()]
     ax.bar(range(3), values, color=["C1", "C0", "C2"])
     ax.bar_label(ax.containers[0])
+    ax.margins(y=0.12)
     ax.set_xticks(range(3), ["4 rows", "1 row", "1 row,\nwidth ?"])
     ax.set_title({"shared": "shared memory, bytes"}.get(what, what))
 wide = {name: count_loads(row["ptx"]).get(128, 0) for name, row in report.items()}
@@ -450,12 +456,13 @@ claim("an unknown width costs every wide load", wide["one row, width unknown"] =
 # %% [markdown] minutes=6
 # ## 8 · Several values at once
 #
-# To steer $K$ values together, find the shortest $d$ with $s_k(w_k\cdot(h + d) + b_k - t_k) \ge 0$
+# Applying values one after another missed a target in lesson 04. How much does it miss, and does a joint
+# step meet all? To steer $K$ values together, find the shortest $d$ with $s_k(w_k\cdot(h + d) + b_k - t_k) \ge 0$
 # for all $k$. Then $d = \sum_k s_k \lambda_k w_k$, and $\lambda$ solves
 #
 # $$y = G\lambda - r, \qquad \lambda \ge 0,\; y \ge 0,\; \lambda\cdot y = 0$$
 #
-# with $G_{kl} = s_k s_l\, w_k\cdot w_l$ and $r_k = s_k(t_k - z_k)$: a **linear complementarity
+# with $G_{kl} = s_k s_l\, w_k\cdot w_l$ `(K, K)` and $r_k = s_k(t_k - z_k)$ `(K,)`: a **linear complementarity
 # problem**. Each constraint either pushes ($\lambda_k > 0$, met exactly) or idles ($y_k > 0$).
 # Applying the values one after another is one sweep of Gauss–Seidel on it, and stops short
 # when probes are correlated.
@@ -646,8 +653,8 @@ quiz(
     "The fused step moves 2 S where the hook moves 16 S. A model of 8 billion parameters is steered at every layer "
     "while it reads a prompt. How much faster does it get?",
     [
-        ("Eight times", False, "The step is eight times cheaper, but it is a small part: matrix products "
-         "take some 40 µs a token, the hook about 1 µs."),
+        ("Eight times", False, "The step is eight times cheaper, but it is a small part: matrix products take some 40 µs a "
+         "token (16 billion operations at 400 TFLOP/s, computed), the hooks of all layers about 1 µs."),
         ("By two or three per cent", True, "About 1 µs of 41 µs a token is saved. Fusion pays in accuracy, in the "
          "gate that skips writes, and in decoding inside CUDA graphs."),
         ("Not at all: it does the same arithmetic", False, "Time follows bytes here, not arithmetic, so there is a gain; "

@@ -62,6 +62,8 @@ def circle(profiles: dict[str, np.ndarray], title: str = "") -> Figure:
     for label, x in zip(ax.get_xticklabels(), np.cos(ANGLES), strict=True):
         label.set_horizontalalignment("left" if x > 0.3 else "right" if x < -0.3 else "center")
     ax.tick_params(axis="x", pad=4)
+    ax.yaxis.set_major_locator(plt.MaxNLocator(4))  # rings far enough apart for their numbers
+    ax.set_rlabel_position(18)  # between two values, where no profile has a corner
     ax.set_title(title, pad=22)
     fig.legend(loc="outside lower center", ncols=min(3, len(profiles)))
     plt.close(fig)

@@ -4,8 +4,10 @@ import ast
 import re
 
 import pytest
+from nbconvert.filters import markdown2html
 
-from valuelab.course.build import root
+from valuelab.course import site
+from valuelab.course.build import notebook, root
 from valuelab.course.lesson import lookup, read
 from valuelab.course.tracks import TRACKS
 
@@ -54,7 +56,7 @@ def test_the_parts_stand_in_order(slug):
 def test_the_head_has_number_title_and_minutes(slug):
     lesson = LESSONS[slug]
     assert re.match(rf"{slug[:2]} · \w", lesson.title)
-    assert "{{minutes}}" in lesson.cells[0].text
+    assert "{{minutes}}" in lesson.cells[0].text and "{{minutes}} minutes" not in lesson.cells[0].text
     assert lesson.minutes > 0
 
 
@@ -95,6 +97,15 @@ def test_every_exercise_has_its_number_two_folded_hints_and_what_you_should_see(
             text = ""
         elif cell.kind == "code":
             text = ""
+
+
+@each_lesson
+@pytest.mark.parametrize("kind", ["student", "solution"])
+def test_markdown_is_set_everywhere_in_what_is_built_hints_too(slug, kind):
+    text = "\n\n".join(c.source for c in notebook(LESSONS[slug], kind).cells if c.cell_type == "markdown")
+    page = site._Reader()
+    page.feed(markdown2html(text))
+    assert not page.unset, "backticks stand in the text"
 
 
 @each_lesson

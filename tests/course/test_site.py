@@ -55,6 +55,13 @@ def test_a_dead_link_a_dead_anchor_and_a_figure_without_text_stop_the_build(tmp_
         site.build(made_up(tmp_path, "", alt=None), tmp_path / "c")
 
 
+def test_markdown_that_was_not_set_stops_the_build(tmp_path):
+    with pytest.raises(LessonError, match="00_demo.html: backticks stand in the text 'Return `h`.'"):
+        site.build(made_up(tmp_path, "<details><summary>Hint</summary>Return `h`.</details>"), tmp_path / "a")
+    folded = "<details><summary>Hint</summary>\n\nReturn `h`.\n\n</details>\n\n```\n`shell`\n```"
+    site.build(made_up(tmp_path, folded), tmp_path / "b")
+
+
 def test_headings_that_jump_and_a_second_title_stop_the_build_but_a_document_in_an_output_is_put_in_its_place(tmp_path):
     with pytest.raises(LessonError, match="00_demo.html: a heading of level 4 follows one of level 2"):
         site.build(made_up(tmp_path, "## Part\n\n#### Detail"), tmp_path / "a")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbgrader_course import Course, answers
+from nbgrader_course import Course, answers, chosen
 
 from valuelab.course import build, claim, grading, progress, quiz, tracks
 from valuelab.course.check import check, verdict
@@ -424,19 +424,24 @@ def test_nbgrader_gives_nothing_part_and_full_marks_and_hidden_tests_stay_hidden
     assert "Points: 90.1 (2), 90.2 (1), and hidden tests: 4." in released
     for unwanted in ("FACTOR * x", "kept secret", "SEED", "BEGIN"):
         assert unwanted not in released, unwanted
-    right = answers(built / "solutions/00_demo.py")
+    right = answers(read(built / "solutions/00_demo.py"))
     handed_in = {
         "nothing": {},
         "part": {"90.1": "def double(x):\n    return x * x", "90.2": right["90.2"]},
         "fitted": {"90.1": "def double(x):\n    return 2 * x if x < 12 else 0"},  # to the public check alone
         "full": right,
     }
-    for student, done in handed_in.items():
-        graded.submit(student, "00_demo", released, done)
+    graded.submit("00_demo", released, handed_in)
     wanted = {"nothing": 0, "part": 1, "fitted": 2, "full": 7}
     assert graded.mark("00_demo") == {student: (points, 7) for student, points in wanted.items()}
     assert "squared: 3 became 9" in graded.feedback("part", "00_demo")
     assert "kept secret" in graded.feedback("fitted", "00_demo")
+
+
+def test_make_grade_chooses_a_lesson_by_its_whole_number():
+    slugs = ["01_a", "03_b", "11_c", "13_d"]
+    assert chosen(slugs, "3") == chosen(slugs, "03") == ["03_b"]
+    assert chosen(slugs, "1") == ["01_a"] and chosen(slugs, "") == slugs and chosen(slugs, "4") == []
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,13 @@ def sources(base: Path, wanted=()) -> list[Path]:
 # ------------------------------------------------------------------ cells to notebooks
 
 
+_FOLD = re.compile(r"(<details>\s*<summary>.*?</summary>)\s*(.*?)\s*</details>\s*", re.S)
+
+
 def _text(cell: Cell, lesson: Lesson) -> str:
-    return cell.text.replace("{{minutes}}", f"{lesson.minutes} minutes")
+    """The cell's Markdown. What is folded stands between blank lines, without which it would be taken for HTML."""
+    text = _FOLD.sub(r"\1\n\n\2\n\n</details>\n\n", cell.text).strip()
+    return text.replace("{{minutes}}", f"{lesson.minutes} minutes")
 
 
 def _metadata(cell: Cell) -> dict:

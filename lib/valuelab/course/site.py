@@ -159,8 +159,8 @@ def build(base: Path, out: Path, wanted: Iterable[str] = ()) -> list[Path]:
         wanted: beginnings of lesson names; all lessons if none is given.
 
     Raises:
-        LessonError: a lesson has no executed notebook, or a page holds a dead link, a figure without a text or headings
-            out of order.
+        LessonError: a lesson has no executed notebook, or a page holds a dead link, a figure without a text, headings
+            out of order or Markdown that was not set.
     """
     if out.exists():
         if any(out.iterdir()) and not (out / "style.css").is_file():
@@ -303,6 +303,9 @@ def _search_index(out: Path, pages: Iterable[str]) -> str:
     return json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
 
 
+_CODE = ("code", "pre", "script", "style")
+
+
 class _Reader(HTMLParser):
     """Ids, links, pictures and headings of a page, and its sections: (anchor, parts of heading, parts of text) each.
 
@@ -314,14 +317,17 @@ class _Reader(HTMLParser):
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.unnamed = 0
+        self.unset: list[str] = []  # texts with a backtick outside code
         self.levels: list[int] = []
         self.sections: list[tuple[str, list[str], list[str]]] = []
         self._within: list[str] = []  # open elements that decide where a text belongs
+        self._code = 0  # open elements whose text is code
 
     def handle_starttag(self, tag, attrs):
         found = dict(attrs)
         self.ids |= {found[key] for key in ("id", "name") if found.get(key)}
         self.links += [found[key] for key in ("href", "src") if found.get(key)]
+        self._code += tag in _CODE
         self.unnamed += tag == "img" and (found.get("alt") or "").strip() in NO_TEXT
         heading = re.fullmatch(r"h[1-6]", tag)
         if heading:
@@ -334,17 +340,21 @@ class _Reader(HTMLParser):
             self._within = ["p"]
 
     def handle_endtag(self, tag):
+        self._code -= tag in _CODE
         if tag in self._within:
             del self._within[self._within.index(tag) :]
 
     def handle_data(self, data):
+        if "`" in data and not self._code:
+            self.unset.append(" ".join(data.split()))
         inner = self._within[-1] if self._within else ""
         if self.sections and inner not in ("pre", "script") and data != "¶":
             self.sections[-1][1 if inner not in ("", "p") else 2].append(data)
 
 
 def check(out: Path) -> list[str]:
-    """Dead links (file or anchor), figures without a text and headings out of order. Other sites are not asked."""
+    """Dead links (file or anchor; other sites are not asked), figures without a text, headings out of order and
+    Markdown that stands there as it was written."""
     pages = {}
     for path in sorted(out.glob("*.html")):
         pages[path.name] = _Reader()
@@ -357,6 +367,8 @@ def check(out: Path) -> list[str]:
             faults.append(f"{name}: {page.levels.count(1)} first-level headings; a page begins with its only one")
         faults += [f"{name}: a heading of level {b} follows one of level {a}"
                    for a, b in pairwise(page.levels) if b > a + 1]  # fmt: skip
+        faults += [f"{name}: backticks stand in the text {text[:60]!r}; within HTML, Markdown begins after a blank line"
+                   for text in page.unset]  # fmt: skip
         for link in page.links:
             target = urlsplit(link)
             if target.scheme or target.netloc:

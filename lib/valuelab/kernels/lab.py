@@ -232,10 +232,14 @@ class Kernel:
         return _bind(self.fn, tl, lambda k: k)(*args, **kwargs)
 
     def __getitem__(self, grid):
-        """`kernel[grid](...)` launches: interpreted Triton where there is Triton, else the twin."""
+        """`kernel[grid](...)` launches: interpreted Triton where there is Triton, else the twin.
+
+        Under nbgrader always the twin, which leaves out what lies outside a tensor: there nothing replaces a wrong
+        kernel, and one that writes over the process's memory would take the marks of the whole notebook with it.
+        """
 
         def launch(*args, **kwargs):
-            if backend.available():
+            if backend.available() and not os.environ.get("NBGRADER_EXECUTION"):
                 self.real()[_three(grid)](*args, **kwargs)
             else:
                 trace(self, grid, *args, **kwargs)
