@@ -660,12 +660,20 @@ def sample(lm: LM, ids: Tensor, mask: Tensor, uniform: Tensor, temperature: floa
 
 def pick(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
     """One token per row, (batch,): the likeliest, or by inverting the cumulative distribution."""
-    if temperature == 0:
-        return logits.argmax(-1)
+    return logits.argmax(-1) if temperature == 0 else draw(chances(logits, temperature), uniform)
+
+
+def chances(logits: Tensor, temperature: float) -> Tensor:
+    """Probability of each token, (batch, vocabulary), in float64 where the device has it."""
     wide = torch.float32 if logits.device.type == "mps" else torch.float64
-    heap = torch.softmax(logits.to(wide) / temperature, -1).cumsum(-1)
-    place = (uniform.to(wide)[:, None] * heap[:, -1:]).contiguous()
-    return torch.searchsorted(heap, place, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+    return torch.softmax(logits.to(wide) / temperature, -1)
+
+
+def draw(p: Tensor, uniform: Tensor) -> Tensor:
+    """One token per row, (batch,), by inverting the cumulative distribution at `uniform`, (batch,)."""
+    heap = p.cumsum(-1)
+    place = (uniform.to(p.dtype)[:, None] * heap[:, -1:]).contiguous()
+    return torch.searchsorted(heap, place, right=True)[:, 0].clamp(max=p.shape[-1] - 1)
 
 
 class Stepper:
@@ -699,7 +707,7 @@ class Stepper:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows of the batch, in this order; a row may be taken several times."""
-        self.options["past_key_values"].batch_select_indices(rows)
+        self.options["past_key_values"].reorder_cache(rows)
         self.mask = self.mask[rows]
 
 

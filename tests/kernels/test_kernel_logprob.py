@@ -33,7 +33,11 @@ def test_huge_logits_and_forbidden_tokens_are_no_trouble(device):
     logits[3, :] = float("-inf")
     logits[3, 2] = 0.0
     targets[2], targets[3] = 3, 2
-    got, entropy = kernels.token_log_prob(logits, targets)
+    leaf = logits.clone().requires_grad_()
+    got, entropy = kernels.token_log_prob(leaf, targets)
+    (got.sum() + entropy.sum()).backward()
+    assert leaf.grad.isfinite().all() and (leaf.grad[3] == 0).all()
+    got, entropy = got.detach(), entropy.detach()
     log_p = torch.log_softmax(logits.double(), -1)
     close(got, log_p.gather(1, targets[:, None])[:, 0], torch.float32, slack=4e-6)
     want = -torch.where(log_p.exp() > 0, log_p.exp() * log_p, 0.0).sum(1)

@@ -23,13 +23,13 @@ def token_log_prob_reference(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Plain torch. logits: (n, v), targets: (n,) -> log-probability, entropy, lse, each (n,)."""
     x = wide(logits, logits) / temperature
-    lse = x.logsumexp(-1)
-    log_p = x - lse[:, None]
-    p = log_p.exp()
+    log_p = x.log_softmax(-1)
+    lse = x.amax(-1) - log_p.amax(-1)  # log p = x - lse, so no second pass of exponentials
+    least = torch.finfo(x.dtype).min  # a forbidden token has log p = -inf, and p log p = 0
+    entropy = -torch.linalg.vecdot(log_p.exp(), log_p.clamp(min=least))
     known = (targets >= 0) & (targets < logits.shape[1])
     nothing = torch.where(targets < 0, 0.0, float("nan")).to(x.dtype)
     chosen = log_p.gather(1, targets.clamp(0, logits.shape[1] - 1)[:, None])[:, 0]
-    entropy = -torch.where(p > 0, p * log_p, 0.0).sum(-1)
     return torch.where(known, chosen, nothing), torch.where(known, entropy, nothing), lse
 
 

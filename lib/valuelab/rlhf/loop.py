@@ -44,7 +44,7 @@ __all__ = ["Config", "Critic", "Result", "Rollout", "Trainer", "read_metrics", "
 Reward = Callable[[list[str], list[str]], Tensor]  # (questions, replies) -> (n,)
 ALGORITHMS = ("rloo", "grpo", "ppo", "reinforce")
 CONTROLS = ("none", "clip_cov", "kl_cov")
-TOGETHER = 32  # replies read in one pass
+TOGETHER = 48  # replies read in one pass
 
 
 @dataclass(frozen=True)
@@ -181,22 +181,24 @@ def sample_groups(
     mask = torch.zeros_like(tokens, dtype=torch.bool)
     chosen = torch.zeros_like(tokens, dtype=torch.float32)
     for number, u in enumerate(uniform):
-        token = models.pick(logits, u[rows], temperature)
+        p = models.chances(logits, temperature)
+        token = models.draw(p, u[rows])
         tokens[rows, number], mask[rows, number] = token, live
-        chosen[rows, number] = token_log_prob(logits, token, temperature=temperature)[0] * live
+        chosen[rows, number] = p.gather(1, token[:, None])[:, 0].log().float() * live
         live = live & ~torch.isin(token, stops)
         if lm.device.type == "cpu" or number % 8 == 7:  # every few steps is enough: each look waits for the device
             going = live.nonzero()[:, 0]
             if len(going) == 0:
                 break
-            if len(going) <= 0.75 * len(rows):
+            if len(going) <= 0.9 * len(rows):
                 step.keep(going)
                 rows, token, live = rows[going], token[going], live[going]
         if number + 1 < max_new_tokens:
-            logits = step(token[:, None])
+            with torch.inference_mode():  # cheaper than no_grad, which shows where passes are small
+                logits = step(token[:, None])
     tokens, mask, chosen = (x[:, : number + 1] for x in (tokens, mask, chosen))
-    rows = [t[m] for t, m in zip(tokens.cpu(), mask.cpu(), strict=True)]
-    texts = [lm.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
+    said = [row[:length] for row, length in zip(tokens.tolist(), mask.sum(1).tolist(), strict=True)]
+    texts = [lm.tokenizer.decode(row, skip_special_tokens=True).strip() for row in said]
     return Rollout(prompt, seen, tokens, mask, chosen, texts, 1 - float(live.sum()) / n)
 
 
@@ -223,11 +225,14 @@ def reread(
             # behind the end of a reply nothing is read: causal
             mask = torch.cat([rollout.prompt_mask[asked], torch.ones_like(fed)], 1)
             found.append(_read(lm, _branch(cache, asked), fed, mask, states))
-        logits, *hidden = (torch.cat(x, 1) for x in zip(*found, strict=True))
         targets = rollout.tokens[rows, :width].masked_fill(~rollout.mask[rows, :width], -100)
-        told = token_log_prob(logits, targets, temperature=temperature)
+        told = [  # judged before they are joined: logits are large
+            [*token_log_prob(logits, target, temperature=temperature), *hidden]
+            for (logits, *hidden), target in zip(found, targets.tensor_split([1], 1), strict=False)
+        ]
+        log_p, entropy, *hidden = (torch.cat(x, 1) for x in zip(*told, strict=True))
         behind = rollout.tokens.shape[1] - width
-        parts.append([F.pad(x, (0, behind)) for x in told] + [F.pad(h, (0, 0, 0, behind)) for h in hidden])
+        parts.append([F.pad(x, (0, behind)) for x in (log_p, entropy)] + [F.pad(h, (0, 0, 0, behind)) for h in hidden])
     log_p, entropy, *hidden = (torch.cat(x)[order.argsort()] for x in zip(*parts, strict=True))
     return log_p, entropy, hidden[0] if states else None
 
@@ -249,7 +254,7 @@ def _branch(cache, rows: Tensor):
     """A cache that goes on from these rows of another, which stays as it is."""
     own = copy.copy(cache)
     own.layers = [copy.copy(layer) for layer in cache.layers]
-    own.batch_select_indices(rows)
+    own.reorder_cache(rows)
     return own
 
 
@@ -421,7 +426,8 @@ class Trainer:
             if step < c.critic_first:
                 return {**report, "loss": 0.0, "grad_norm": 0.0, "moved": 0.0, "selected": 0, "tokens": 0}
         loss, selected = self._loss(log_p, batch, advantage.expand_as(log_p), log_ref)
-        loss = loss + losses.entropy_bonus(entropy, batch.mask, c.entropy_bonus)
+        if c.entropy_bonus:
+            loss = loss + losses.entropy_bonus(entropy, batch.mask, c.entropy_bonus)
         if not torch.isfinite(loss):
             raise ValueError(f"Trainer: loss {float(loss)} at step {step}; lower lr={c.lr}.")
         self.optimiser.zero_grad(set_to_none=True)
