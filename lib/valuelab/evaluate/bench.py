@@ -115,6 +115,16 @@ def refuse_silence(lm: LM, replies: Sequence[str]) -> None:
         )
 
 
+def refuse_broken(lm: LM, scores: np.ndarray) -> None:
+    """ReportError where the model, as it is, gives log-probabilities that are no numbers."""
+    bad = int((~np.isfinite(scores)).sum())
+    if bad:
+        raise ReportError(
+            f"{lm.name} computes {bad} of {len(scores)} log-probabilities that are not finite, in {lm.dtype}: load it "
+            "with --dtype float32, or its files are damaged."
+        )
+
+
 # ------------------------------------------------------------------------------ planted world
 
 
@@ -234,6 +244,9 @@ class PlantedBench:
         """System lines that ask for the value, one an item: the plain alternative to steering."""
         rng = np.random.default_rng(self.seed)
         return [W.persona_line(value, 1, rng) for _ in range(self.items)]
+
+    def notes(self) -> list[str]:
+        return []
 
     def describe(self) -> list[str]:
         return [
@@ -369,6 +382,18 @@ class PairsBench:
 
     def persona(self, value: str) -> None:
         """No instruction is compared here: a sentence's likelihood is read without a chat."""
+
+    def notes(self) -> list[str]:
+        """What a reader must know before the figures: pairs of which the model sees no difference."""
+        used = [p for u in VALUES for p in self.pairs(u, "test")]
+        ids = (models.encode(self.lm, [getattr(p, side) for p in used]) for side in ("positive", "negative"))
+        same = sum(a == b for a, b in zip(*ids, strict=True))
+        if not same:
+            return []
+        return [
+            f"The tokenizer writes both sentences of {same} of the {len(used)} held-out pairs as the same tokens, so "
+            "no model could tell them apart. Its vocabulary lacks the words, or it is not the model's own."
+        ]
 
     def describe(self) -> list[str]:
         kind = "questions in its chat template" if self.lm.has_chat_template else (
