@@ -79,16 +79,14 @@ def write(name: str, folder: Path) -> int:
     return model.num_parameters()
 
 
-def report(folder: Path, values: str, items: int, keep: Path | None) -> dict:
-    out = (keep or folder) / f"{folder.name}.html"
+def measure(out: Path, *options: str) -> dict:
+    """Time, memory and page size of the command in a process of its own."""
     began = time.time()
     run = subprocess.run(
-        [sys.executable, "-c", CHILD, "report", "--model", str(folder), "--values", values, "--items", str(items),
-         "--dtype", "bfloat16", "--device", "cpu", "--out", str(out)],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", CHILD, "report", "--out", str(out), *options], stdout=subprocess.PIPE, text=True
+    )
     if run.returncode or not out.exists():
-        raise SystemExit(f"the report on {folder.name} failed:\n{run.stdout[-2000:]}")
+        raise SystemExit(f"the report {out.name} failed:\n{run.stdout[-2000:]}")
     peak, busy = map(int, run.stdout.rsplit("used", 1)[1].split())
     return {"seconds": round(time.time() - began), "processor_seconds": busy, "peak_gib": round(peak / 2**20, 2),
             "page_kb": round(out.stat().st_size / 1000)}  # fmt: skip
@@ -106,7 +104,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / f"random-{name}"
             parameters = write(name, folder)
-            found = report(folder, args.values, args.items, args.keep)
+            out = (args.keep or folder) / f"{folder.name}.html"
+            found = measure(out, "--model", str(folder), "--values", args.values, "--items", str(args.items),
+                            "--dtype", "bfloat16", "--device", "cpu")  # fmt: skip
             rows[name] = {"parameters": parameters, "values": args.values, "items": args.items, **found}
         print(name, rows[name], flush=True)
     record = {

@@ -168,6 +168,22 @@ def test_values_finished_before_a_kill_are_kept_and_reused(base_model, base_repo
     assert found["values"] == whole["values"]
 
 
+def test_a_disk_that_fills_up_half_way_keeps_the_values_before(base_model, tmp_path, monkeypatch):
+    write_whole = report.write_whole
+
+    def full(path, text):
+        if "security" in text:
+            raise ReportError(f"Cannot write {path} (No space left on device); free some space.")
+        write_whole(path, text)
+
+    monkeypatch.setattr(report, "write_whole", full)
+    monkeypatch.setattr(chain, "one_value", lambda *_: {"comparisons": {}})
+    code, said = run("--values", "tradition,security", "--model", base_model, "--out", tmp_path / "r.html", "--quiet")
+    assert code == 1 and "No space left" in said and said.count("\n") == 1
+    kept = json.loads((tmp_path / "r.part.json").read_text(encoding="utf-8"))
+    assert list(kept["values"]) == ["tradition"]
+
+
 def test_parts_of_another_run_are_not_reused(tmp_path):
     parts = tmp_path / "r.part.json"
     parts.write_text(json.dumps({"card": {"seed": 1}, "values": {"power": {}}}))

@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from valuelab import models, probes
-from valuelab.evaluate import bench, chain, compare, dilemmas, metrics, page, report
+from valuelab.evaluate import bench, capstone, chain, compare, dilemmas, metrics, page, report
 from valuelab.evaluate.files import ReportError
 from valuelab.measure.intervals import mean_interval
 from valuelab.probes import Unreadable
@@ -208,6 +208,11 @@ def test_a_model_whose_states_are_all_alike_gets_a_report_that_says_so(nothing, 
         "Anything about closed form for power: it was not run.", "no effect beyond random was shown",
     ):  # fmt: skip
         assert wanted in told, wanted
+
+
+def test_a_plan_for_a_method_that_was_not_run_is_told_why(nothing):
+    with pytest.raises(ValueError, match="mean difference was not run for power .* do not differ"):
+        capstone.model_card(nothing[1], capstone.Plan("power", "mean difference"))
 
 
 def test_a_card_and_a_comparison_of_such_a_report_say_what_is_missing(nothing, tmp_path):
