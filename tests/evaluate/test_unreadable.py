@@ -62,7 +62,7 @@ def test_layers_that_cannot_be_read_are_named_with_the_reason_and_the_others_are
     assert [row["layer"] for row in found["nothing_to_read"]] == [0, 1, 3]
     assert found["nested"]["estimate"] > 0.9 and set(found["layers_chosen"]) == {2}
     told = page.unread(found)
-    assert "layer 0 (" in told and "layer 3 (" in told and "NaN" in told and "layer 2" not in told
+    assert "layer 0 (all features" in told and "layer 3 (1 of 48" in told and "NaN" in told and "layer 2" not in told
 
 
 def test_where_no_layer_can_be_read_the_words_are_still_measured():
@@ -203,9 +203,11 @@ def test_a_model_whose_states_are_all_alike_gets_a_report_that_says_so(nothing, 
     parsed(out.read_text(encoding="utf-8"))
     told = words_of(out)
     for wanted in (
-        "Nothing to read at layer 0, 1", "No layer holds anything by which a probe could tell power",
+        "Nothing to read at layers 0, 1 (", "No layer holds anything by which a probe could tell power",
+        "power: steering not run",
         "Closed form was not run for power", "Mean difference was not run for power",
         "Anything about closed form for power: it was not run.", "no effect beyond random was shown",
+        "Not done, for the reasons under Findings: closed form for power, mean difference for power.",
     ):  # fmt: skip
         assert wanted in told, wanted
 

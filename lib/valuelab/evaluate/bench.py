@@ -7,6 +7,7 @@ are to be judged; `score` runs without them. No item is used for two of the thre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -293,19 +294,26 @@ class PairsBench:
         return Training(texts, labels == 1, contexts)
 
     def pairs(self, value: str, split: str) -> list[contrast.Pair]:
-        """Pairs of one split; with `items`, as many whole contexts as make that number."""
+        """Pairs of one split; with `items`, about that number, from six contexts or more."""
         if (value, split) not in self.read:
-            self.read[value, split] = self.whole_contexts(contrast.load(value, split))
+            self.read[value, split] = self.balanced_part(contrast.load(value, split))
         return self.read[value, split]
 
-    def whole_contexts(self, found: list[contrast.Pair]) -> list[contrast.Pair]:
+    def balanced_part(self, found: list[contrast.Pair]) -> list[contrast.Pair]:
+        """As many whole contexts as make `items`; where these would be too few, six with fewer forms of each.
+
+        The two mirrors of a form stay together, so that in what is left, too, no word tells which value won.
+        """
         if self.items is None or len(found) <= self.items:
             return found
         names = list(dict.fromkeys(p.context_id for p in found))
         per_context = len(found) / len(names)
         # grouped validation and clustered intervals need several contexts each
-        kept = set(names[: max(6, round(self.items / per_context))])
-        return [p for p in found if p.context_id in kept]
+        kept = names[: max(6, round(self.items / per_context))]
+        forms = list(dict.fromkeys(p.form for p in found))
+        each = math.ceil(self.items / (2 * len(kept)))
+        wanted = {(name, forms[(k + j) % len(forms)]) for k, name in enumerate(kept) for j in range(each)}
+        return [p for p in found if (p.context_id, p.form) in wanted]
 
     def margins(self, wanted: Sequence[contrast.Pair]) -> tuple[np.ndarray, float]:
         """log p(positive) − log p(negative), nats per token, (n,); mean log p of all texts.

@@ -169,16 +169,16 @@ def probe_layers(training: Training, read: dict[int, Tensor], seed: int) -> dict
                 X, y, contexts, method=fixed_logistic, layer=layer, **options
             )
         except Unreadable as why:
-            unread.append({"layer": layer, "why": str(why)})
+            unread.append({"layer": layer, "why": str(why).partition(": ")[2]})  # without the function's name
             continue
         mean = probes.grouped_accuracy(X, y, contexts, "mean difference", **options)
-        by_layer[layer] = {"logistic": seen.accuracy, "mean difference": mean.accuracy}
+        by_layer[layer] = {"logistic": accuracy_of(seen), "mean difference": accuracy_of(mean)}
     words = probes.bag_of_words(training.texts, y, contexts, **options)
     found = {
         "logistic": fitted,
-        "layers": {k: {m: i.as_dict() for m, i in v.items()} for k, v in by_layer.items()},
+        "layers": by_layer,
         "nothing_to_read": unread,
-        "n_grams": words.accuracy.as_dict(),
+        "n_grams": accuracy_of(words),
         "texts": len(y),
         "contexts": len(np.unique(contexts)),
     }
@@ -187,15 +187,24 @@ def probe_layers(training: Training, read: dict[int, Tensor], seed: int) -> dict
     nested = probes.nested_accuracy(
         {k: read[k] for k in fitted}, y, contexts, fixed_logistic, inner=3, **options
     )
-    best = max(by_layer, key=lambda k: by_layer[k]["logistic"].estimate)
+    best = max(by_layer, key=lambda k: by_layer[k]["logistic"]["estimate"])
     shuffled = probes.shuffled_labels(read[best], y, contexts, draws=20, **options)
     return {
         **found,
-        "nested": nested.accuracy.as_dict(),
+        "nested": accuracy_of(nested),
         "layers_chosen": list(nested.chosen),
         "shuffled": shuffled.as_dict(),
         "beyond_words": stored(paired_difference(nested.correct, words.correct, contexts)),
     }
+
+
+def accuracy_of(found: probes.Validation) -> dict[str, Any]:
+    """Accuracy for the JSON, with a clustered t interval: a report may rest on few contexts.
+
+    The percentile bootstrap of `found.accuracy` is too narrow there: with six contexts it holds the truth in 88 of
+    100 cases, with forty in 95.
+    """
+    return mean_interval(found.correct, found.groups, null=0.5).as_dict()
 
 
 # ------------------------------------------------------------------------ layer and strength

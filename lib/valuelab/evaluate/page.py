@@ -38,7 +38,7 @@ def span(stored: dict[str, Any], scale: float, digits: int = 1) -> str:
     """The interval, or in words why there is none."""
     if stored["low"] is None or stored["high"] is None:
         return f"({stored['outcome']})"
-    if stored["se"] == 0:
+    if stored["low"] == stored["high"]:
         return f"(all {stored['n']} alike)"
     return f"[{scale * stored['low']:.{digits}f}, {scale * stored['high']:.{digits}f}]"
 
@@ -85,7 +85,9 @@ def unread(probe: dict[str, Any]) -> str:
     layers: dict[str, list[str]] = {}
     for row in probe["nothing_to_read"]:
         layers.setdefault(row["why"], []).append(str(row["layer"]))
-    told = "; ".join(f"layer {', '.join(which)} ({why.rstrip('.')})" for why, which in layers.items())
+    told = "; ".join(
+        f"layer{'s' * (len(which) > 1)} {', '.join(which)} ({why.rstrip('.')})" for why, which in layers.items()
+    )
     return f"Nothing to read at {told}." if told else ""
 
 
@@ -143,7 +145,8 @@ def findings(results: dict[str, Any]) -> list[Markup]:
         lines += [tag("li", sentence(verdict(value, m, one))) for m in one["comparisons"]]
         lines += [tag("li", sentence(cost(m, one))) for m in one["comparisons"]]
         kind = "verdict yes" if good else "verdict no"
-        name = f"{value}: {'steering shown' if good else 'steering not shown'}"
+        outcome = "shown" if good else "not shown" if one["comparisons"] else "not run"
+        name = f"{value}: steering {outcome}"
         out.append(tag("div", tag("h3", name), tag("ul", *lines), kind=kind))
     return out
 
@@ -189,6 +192,9 @@ def what_was_done(results: dict[str, Any]) -> list[Markup]:
         "All comparisons are paired by item. Intervals are 95 %, with the context as the unit; "
         "p-values of the advantages are adjusted for all values and methods by Holm's rule.",
     ]  # fmt: skip
+    left_out = [f"{m} for {value}" for value, one in results["values"].items() for m in one["not_run"]]
+    if left_out:
+        steps.append(f"Not done, for the reasons under Findings: {', '.join(left_out)}.")
     return [tag("ol", *(tag("li", s) for s in steps))]
 
 
