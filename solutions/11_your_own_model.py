@@ -187,7 +187,7 @@ likely = detectable_gain(ITEMS, 0.4)
 print(f"{ITEMS} items that differ on 40 %: a true gain of {100 * likely:.0f} points is likely to be seen, one of "
       f"{100 * (plan.smallest_gain + likely):.0f} to end above the bar of {100 * plan.smallest_gain:.0f}.")  # fmt: skip
 results = measure([plan.value], items=ITEMS)
-found = results["values"][plan.value]
+found, comparison = results["values"][plan.value], capstone.comparison_of(results, plan)
 names = ["unsteered", plan.method, f"random, as {plan.method}"]
 fig, ax = plots.figure(figsize=(6.4, 2.6))
 for row, name in enumerate(names):
@@ -226,7 +226,7 @@ show(fig, f"{results['model']['model']}: {shares}; {found['conditions']['unsteer
 verdict = check("11.4", verdict)
 
 # %%
-lines = verdict(found["comparisons"][plan.method], plan)
+lines = verdict(comparison, plan)
 fig, ax = plots.figure(figsize=(6.4, 2.6))
 for row, (line, bar) in enumerate(zip(lines, (plan.smallest_gain, 0.0, -plan.margin), strict=True)):
     i = line.interval
@@ -271,7 +271,7 @@ display(Markdown(capstone.model_card(results, plan)))
 # plan with fewer items should leave the question open rather than answer it.
 
 # %%
-random_gain = capstone.read_interval(found["comparisons"][plan.method]["random_gain"])
+random_gain = capstone.read_interval(comparison["random_gain"])
 passed = capstone.decide(random_gain, plan.smallest_gain)
 few = capstone.detectable_gain(8, 0.5)
 fig, ax = plots.figure(figsize=(6.4, 1.9))

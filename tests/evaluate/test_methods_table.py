@@ -176,6 +176,15 @@ def test_a_full_disk_and_bad_options_end_in_one_clear_line(tmp_path, monkeypatch
     assert code == 1 and "No space left" in said and "Traceback" not in said
 
 
+def test_the_table_that_is_kept_holds_all_methods_and_values_and_took_less_than_half_an_hour_on_two_cores():
+    whole = table.stored()
+    record = whole["record"]
+    assert record["values"] == list(VALUES) and [r["method"] for r in whole["rows"]] == list(METHODS)
+    assert record["machine"]["processors"] == 2
+    # the second figure counts cells from before an interruption, too, and one process stands on each core
+    assert max(record["seconds_of_this_command"], record["seconds_of_cells"] / 2) <= 30 * 60
+
+
 def test_a_missing_table_says_how_to_write_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="valuelab table"):
         table.stored(tmp_path / "none.json")

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from valuelab import models
+from valuelab.data import pairs as contrast
 from valuelab.evaluate import bench, chain, page, report
 from valuelab.evaluate.files import ReportError
 from valuelab.models import ModelError
@@ -168,6 +171,22 @@ def test_values_finished_before_a_kill_are_kept_and_reused(base_model, base_repo
     assert found["values"] == whole["values"]
 
 
+def test_a_disk_that_fills_up_half_way_keeps_the_values_before(base_model, tmp_path, monkeypatch):
+    write_whole = report.write_whole
+
+    def full(path, text):
+        if "security" in text:
+            raise ReportError(f"Cannot write {path} (No space left on device); free some space.")
+        write_whole(path, text)
+
+    monkeypatch.setattr(report, "write_whole", full)
+    monkeypatch.setattr(chain, "one_value", lambda *_: {"comparisons": {}})
+    code, said = run("--values", "tradition,security", "--model", base_model, "--out", tmp_path / "r.html", "--quiet")
+    assert code == 1 and "No space left" in said and said.count("\n") == 1
+    kept = json.loads((tmp_path / "r.part.json").read_text(encoding="utf-8"))
+    assert list(kept["values"]) == ["tradition"]
+
+
 def test_parts_of_another_run_are_not_reused(tmp_path):
     parts = tmp_path / "r.part.json"
     parts.write_text(json.dumps({"card": {"seed": 1}, "values": {"power": {}}}))
@@ -219,7 +238,20 @@ def test_the_two_members_of_a_pair_are_read_as_neighbours(pairs_bench):
     assert all(place[p.positive] // 2 == place[p.negative] // 2 for p in wanted)
 
 
-def test_contexts_of_choosing_and_reporting_are_disjoint_and_whole(pairs_bench):
+def test_a_part_of_the_pairs_is_about_as_large_as_asked_and_as_balanced_as_the_whole(chat_model):
+    lm = models.load(chat_model)
+    for items, n in ((8, 12), (30, 36), (None, 54)):
+        found = bench.PairsBench(lm, items=items, seed=0).pairs("power", "test")
+        texts, labels, contexts = contrast.unpack(found)
+        assert len(found) == n and len(set(contexts)) >= 6
+        assert {p.form for p in found} == set(contrast.FORMS)
+        counts = Counter()
+        for text, label in zip(texts, labels, strict=True):
+            counts.update({word: 2 * label - 1 for word in re.findall(r"\w+", text.lower())})
+        assert not any(counts.values()), "some word stands in more texts for the value than against it"
+
+
+def test_contexts_of_choosing_and_reporting_are_disjoint(pairs_bench):
     names = [{p.context_id for p in pairs_bench.pairs("power", s)} for s in ("train", "dev", "test")]
     assert not (names[0] & names[1] or names[0] & names[2] or names[1] & names[2])
     assert len(names[2]) >= 6

@@ -138,7 +138,7 @@ def test_a_steered_model_runs_a_task_of_lm_eval_like_any_other(toy, plan, items,
 
 
 @needs_inspect
-def test_a_steered_model_runs_a_task_of_inspect_like_any_other(toy, plan, tmp_path):
+def test_a_steered_model_runs_a_task_of_inspect_like_any_other(toy, plan, tmp_path, monkeypatch):
     from inspect_ai import Task, eval
     from inspect_ai.dataset import Sample
     from inspect_ai.model import GenerateConfig
@@ -156,6 +156,8 @@ def test_a_steered_model_runs_a_task_of_inspect_like_any_other(toy, plan, tmp_pa
         [Sample(input=text, target=reply) for text, reply in zip(asked, native, strict=True)],
         solver=generate(), scorer=exact(), config=GenerateConfig(max_tokens=8),
     )  # fmt: skip
+    real, sizes = models.sample, []
+    monkeypatch.setattr(models, "sample", lambda lm, ids, *rest: sizes.append(len(ids)) or real(lm, ids, *rest))
     found = {}
     for name, what in {"steered": plan, "unsteered": None}.items():
         (log,) = eval(task, model=outside.inspect_model(toy, what), log_dir=str(tmp_path), display="none")
@@ -163,6 +165,7 @@ def test_a_steered_model_runs_a_task_of_inspect_like_any_other(toy, plan, tmp_pa
         said = [s.output.completion for s in sorted(log.samples, key=lambda s: s.id)]
         found[name] = said, log.results.scores[0].metrics["mean"].value == 1
     assert found == {"steered": (native, True), "unsteered": (plain, False)}
+    assert sum(sizes) == 8 and max(sizes) > 1  # Inspect lets samples wait together, and they are answered together
     assert models.generate(toy, prompts, **options) == plain
 
 
@@ -192,6 +195,54 @@ def test_inspect_gets_the_log_probabilities_of_choices_and_of_replies(toy, plan,
     assert all(t.logprob == pytest.approx(t.top_logprobs[0].logprob) for t in choice.logprobs.content)
     drawn = [asyncio.run(ask("", temperature=1.0, num_choices=2, max_tokens=5)) for _ in range(2)]
     assert len({c.message.content for choices in drawn for c in choices}) > 1  # asked again, drawn again
+
+
+@needs_inspect
+def test_requests_of_inspect_that_wait_together_are_one_batch_with_the_replies_of_each_alone(toy, plan, monkeypatch):
+    import asyncio
+
+    from inspect_ai.model import GenerateConfig
+
+    asked = [s.text for s in world.situations("held_out", 5)]
+    real, sizes = models.sample, []
+
+    def counted(lm, ids, *rest):
+        sizes.append(len(ids))
+        return real(lm, ids, *rest)
+
+    monkeypatch.setattr(models, "sample", counted)
+
+    def config(k):  # two temperatures and two lengths; one request wants two choices
+        return GenerateConfig(max_tokens=6 if k < 4 else 3, temperature=float(k > 0), seed=k, num_choices=1 + (k == 1))
+
+    async def together(model):
+        return await asyncio.gather(*(model.generate(text, config=config(k)) for k, text in enumerate(asked)))
+
+    found = asyncio.run(together(outside.inspect_model(toy, plan)))
+    assert sizes == [1, 4, 1]  # greedy, the three that sample to length 6 with four choices, the short one
+    for k, text in enumerate(asked):
+        alone = asyncio.run(outside.inspect_model(toy, plan).generate(text, config=config(k)))
+        assert [c.message.text for c in alone.choices] == [c.message.text for c in found[k].choices]
+        with steer(toy, plan):
+            native = models.generate(toy, [models.chat(toy, text)] * (1 + (k == 1)), seed=k, temperature=float(k > 0),
+                                     max_new_tokens=6 if k < 4 else 3)  # fmt: skip
+        assert native == [c.message.text for c in found[k].choices]
+
+
+@needs_inspect
+def test_a_request_that_fails_fails_alone(toy):
+    import asyncio
+
+    from inspect_ai.model import GenerateConfig
+
+    model = outside.inspect_model(toy, max_tokens=4)
+
+    async def together():
+        asked = [("Would you rest?", GenerateConfig()), ("Would you rest?", GenerateConfig(max_tokens=10_000))]
+        return await asyncio.gather(*(model.generate(t, config=c) for t, c in asked), return_exceptions=True)
+
+    good, bad = asyncio.run(together())
+    assert good.choices and isinstance(bad, ValueError)
 
 
 def test_without_inspect_the_error_names_the_extra(toy, monkeypatch):

@@ -7,6 +7,7 @@ are to be judged; `score` runs without them. No item is used for two of the thre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -112,6 +113,16 @@ def refuse_silence(lm: LM, replies: Sequence[str]) -> None:
         raise ReportError(
             f"{lm.name} answers nothing: all {len(replies)} replies of the unsteered model are "
             "empty. Check its chat template and end token, or name another model with --model."
+        )
+
+
+def refuse_broken(lm: LM, scores: np.ndarray) -> None:
+    """ReportError where the model, as it is, gives log-probabilities that are no numbers."""
+    bad = int((~np.isfinite(scores)).sum())
+    if bad:
+        raise ReportError(
+            f"{lm.name} computes {bad} of {len(scores)} log-probabilities that are not finite, in {lm.dtype}: load it "
+            "with --dtype float32, or its files are damaged."
         )
 
 
@@ -235,6 +246,9 @@ class PlantedBench:
         rng = np.random.default_rng(self.seed)
         return [W.persona_line(value, 1, rng) for _ in range(self.items)]
 
+    def notes(self) -> list[str]:
+        return []
+
     def describe(self) -> list[str]:
         return [
             "Directions are read from statements and comparisons of the planted world, at their "
@@ -280,19 +294,26 @@ class PairsBench:
         return Training(texts, labels == 1, contexts)
 
     def pairs(self, value: str, split: str) -> list[contrast.Pair]:
-        """Pairs of one split; with `items`, as many whole contexts as make that number."""
+        """Pairs of one split; with `items`, about that number, from six contexts or more."""
         if (value, split) not in self.read:
-            self.read[value, split] = self.whole_contexts(contrast.load(value, split))
+            self.read[value, split] = self.balanced_part(contrast.load(value, split))
         return self.read[value, split]
 
-    def whole_contexts(self, found: list[contrast.Pair]) -> list[contrast.Pair]:
+    def balanced_part(self, found: list[contrast.Pair]) -> list[contrast.Pair]:
+        """As many whole contexts as make `items`; where these would be too few, six with fewer forms of each.
+
+        The two mirrors of a form stay together, so that in what is left, too, no word tells which value won.
+        """
         if self.items is None or len(found) <= self.items:
             return found
         names = list(dict.fromkeys(p.context_id for p in found))
         per_context = len(found) / len(names)
         # grouped validation and clustered intervals need several contexts each
-        kept = set(names[: max(6, round(self.items / per_context))])
-        return [p for p in found if p.context_id in kept]
+        kept = names[: max(6, round(self.items / per_context))]
+        forms = list(dict.fromkeys(p.form for p in found))
+        each = math.ceil(self.items / (2 * len(kept)))
+        wanted = {(name, forms[(k + j) % len(forms)]) for k, name in enumerate(kept) for j in range(each)}
+        return [p for p in found if (p.context_id, p.form) in wanted]
 
     def margins(self, wanted: Sequence[contrast.Pair]) -> tuple[np.ndarray, float]:
         """log p(positive) − log p(negative), nats per token, (n,); mean log p of all texts.
@@ -369,6 +390,18 @@ class PairsBench:
 
     def persona(self, value: str) -> None:
         """No instruction is compared here: a sentence's likelihood is read without a chat."""
+
+    def notes(self) -> list[str]:
+        """What a reader must know before the figures: pairs of which the model sees no difference."""
+        used = [p for u in VALUES for p in self.pairs(u, "test")]
+        ids = (models.encode(self.lm, [getattr(p, side) for p in used]) for side in ("positive", "negative"))
+        same = sum(a == b for a, b in zip(*ids, strict=True))
+        if not same:
+            return []
+        return [
+            f"The tokenizer writes both sentences of {same} of the {len(used)} held-out pairs as the same tokens, so "
+            "no model could tell them apart. Its vocabulary lacks the words, or it is not the model's own."
+        ]
 
     def describe(self) -> list[str]:
         kind = "questions in its chat template" if self.lm.has_chat_template else (

@@ -161,6 +161,22 @@ def read_interval(stored: Mapping[str, Any]) -> Interval:
     return Interval(**{k: bound.get(k) if v is None else v for k, v in known.items()})
 
 
+def comparison_of(results: Mapping[str, Any], plan: Plan) -> Mapping[str, Any]:
+    """The part of a report that a plan is about.
+
+    Raises:
+        ValueError: the method could not be run on this model, and why.
+    """
+    found = results["values"][plan.value]
+    if plan.method not in found["comparisons"]:
+        why = found.get("not_run", {}).get(plan.method, "the report does not hold it")
+        raise ValueError(
+            f"{plan.method} was not run for {plan.value} on {results['model']['model']}: {why}. Plan another method, "
+            "or take another model."
+        )
+    return found["comparisons"][plan.method]
+
+
 def side_effects(row: Mapping[str, Any], value: str, alpha: float = 0.05) -> list[str]:
     """Values other than `value` that moved, after Holm's correction for nine tests, largest effect first.
 
@@ -180,7 +196,7 @@ def model_card(results: Mapping[str, Any], plan: Plan) -> str:
     rows = "\n".join(
         f"| {f.name} | {100 * f.interval.estimate:+.1f} | {100 * f.interval.low:+.1f} to {100 * f.interval.high:+.1f} "
         f"| {SAID[f.holds]} |"
-        for f in verdict(found["comparisons"][plan.method], plan)
+        for f in verdict(comparison_of(results, plan), plan)
     )
     moved = side_effects(found["leakage"][plan.method], plan.value)
     notes = "".join(f"\n- {note}" for note in results["notes"])

@@ -80,7 +80,10 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
             rows.append({"value": value, "method": method, "point": point, "a": one, "b": two,
                          "difference": difference(one, two)})  # fmt: skip
     if not rows:
-        raise ReportError("The two reports share no value and method; run both with the same --values.")
+        raise ReportError(
+            "The two reports share no value and method; run both with the same --values"
+            + "".join(f"; {line}" for line in unlike(a, b) if "not run" in line) + "."
+        )  # fmt: skip
     tested = [1.0 if r["difference"].p is None else r["difference"].p for r in rows]
     for row, p in zip(rows, holm(np.array(tested)).tolist(), strict=True):
         row["holm_p"] = p
@@ -88,10 +91,13 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """What else differs between the two runs, a line each: model, seeds, options, versions."""
+    """What else differs between the two runs, a line each: model, methods not run, seeds, options, versions."""
     lines = []
     if a["model"] != b["model"]:
         lines.append(f"model: {a['model']['model']} against {b['model']['model']}")
+    for name, report in (("first", a), ("second", b)):
+        for value, one in report["values"].items():
+            lines += [f"{value}, {m}: not run in the {name} report: {why}" for m, why in one.get("not_run", {}).items()]
     for part in ("seeds", "options", "versions"):
         here, there = a.get(part, {}), b.get(part, {})
         lines += [f"{part}, {k}: {here.get(k)} against {there.get(k)}" for k in {**here, **there}
@@ -136,8 +142,10 @@ def card_command(
     def work() -> None:
         found = read_report(report)
         chosen = value or next(iter(found["values"]))
+        if why := found["values"].get(chosen, {}).get("not_run", {}).get(method):
+            raise ReportError(f"{report}: {method} was not run for {chosen}, so a card would be empty: {why}.")
         if method not in found["values"].get(chosen, {"comparisons": {}})["comparisons"]:
-            known = "; ".join(f"{v}: {', '.join(one['comparisons'])}" for v, one in found["values"].items())
+            known = "; ".join(f"{v}: {', '.join(one['comparisons']) or 'none'}" for v, one in found["values"].items())
             raise ReportError(f"{report} holds no {method!r} for {chosen!r}; it holds {known}.")
         write_whole(check_writable(out), model_card(found, Plan(chosen, method, smallest_gain, margin)))
         print(out)

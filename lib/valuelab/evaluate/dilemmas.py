@@ -11,7 +11,6 @@ Any dilemmas will do whose two actions are known by the values they serve: the p
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from valuelab import data, models
+from valuelab import data
 from valuelab import world as W
 from valuelab.data import sources
 from valuelab.data.own import Dilemma
@@ -32,7 +31,7 @@ from valuelab.evaluate.chain import Reader
 from valuelab.evaluate.files import ReportError
 from valuelab.evaluate.methods import METHODS, Kit
 from valuelab.evaluate.push import random_push
-from valuelab.evaluate.report import guarded
+from valuelab.evaluate.report import guarded, load
 from valuelab.measure.intervals import bootstrap_weights, interval_of_draws
 from valuelab.measure.ranking import Ranking, battles, rank_values, strengths
 from valuelab.measure.readout import forced_choice, lettered
@@ -130,11 +129,8 @@ def rank_change(
         ValueError: the rows differ in number, or fewer than two dilemmas were answered by both.
     """
     both = before[2] & after[2]
+    check_answered(both, dilemmas, "before and after")
     labels, index = np.unique(np.asarray(dilemmas)[both], return_inverse=True)
-    if len(labels) < 2:
-        raise ValueError(
-            f"rank_change: {len(labels)} dilemmas were answered before and after; at least two are needed."
-        )
     tables = [wins_by_dilemma(c[both], x[both], index, len(labels)) for c, x, _ in (before, after)]
     weights = bootstrap_weights(np.arange(len(labels)), draws=draws, seed=seed)
     options = {"dilemmas": dilemmas, "names": names, "answered": both, "draws": draws, "seed": seed}
@@ -229,17 +225,40 @@ def model_battles(
 def rank_changes(
     lm: LM, asked: Sequence[Dilemma], names: Sequence[str], interventions: Mapping[str, AbstractContextManager],
     *, batch_size: int = 16, **options,
-) -> dict[str, RankChange]:  # fmt: skip
+) -> dict[str, RankChange | str]:  # fmt: skip
     """`rank_change` for each intervention: the model is asked once without any, and once under each.
 
+    An intervention under which the model no longer answers has a sentence in place of rankings.
+
     options: of `rank_change`.
+
+    Raises:
+        ValueError: the model as it is answers fewer than two dilemmas.
     """
     (before, rows), found = model_battles(lm, asked, names, batch_size=batch_size), {}
+    check_answered(before[2], rows)
     for name, hooks in interventions.items():
         with hooks:
             after, _ = model_battles(lm, asked, names, batch_size=batch_size)
-        found[name] = rank_change(before, after, rows, names=names, **options)
+        found[name] = change_or_why(before, after, rows, names=names, **options)
     return found
+
+
+def count_answered(answered: np.ndarray, dilemmas: Sequence[str]) -> int:
+    return len(np.unique(np.asarray(dilemmas)[answered]))
+
+
+def check_answered(answered: np.ndarray, dilemmas: Sequence[str], when: str = "by the model as it is") -> None:
+    """ValueError where fewer than two dilemmas were answered."""
+    if (count := count_answered(answered, dilemmas)) < 2:
+        raise ValueError(f"rank_change: {count} dilemmas were answered {when}; at least two are needed.")
+
+
+def change_or_why(before: Battles, after: Battles, dilemmas: Sequence[str], **options) -> RankChange | str:
+    """`rank_change`, or a sentence where an intervention leaves fewer than two dilemmas answered."""
+    if (count := count_answered(before[2] & after[2], dilemmas)) < 2:
+        return f"no ranking, since {count} dilemmas were answered before and after"
+    return rank_change(before, after, dilemmas, **options)
 
 
 def pair_interventions(lm: LM, value: str, seed: int = 0) -> dict[str, AbstractContextManager]:
@@ -250,6 +269,11 @@ def pair_interventions(lm: LM, value: str, seed: int = 0) -> dict[str, AbstractC
     """
     reader, layer = Reader(lm, PairsBench(lm, items=PAIRS, seed=seed), None), lm.n_layers // 2
     v = reader.difference(value, layer)
+    if not (v.any() and v.isfinite().all()):
+        raise ReportError(
+            f"Nothing to read for {value} at layer {layer} of {lm.name}: the mean states for and against do not "
+            "differ, or are not finite, so there is no direction to steer along. Name another model with --model."
+        )
     shift = Shift(Probe(v / v.norm(), layer=layer, value=value), "add", strength=STRENGTH * reader.length(value, layer))
     group = 2 if lm.has_chat_template else 1  # both orders of a dilemma get one direction
     return {"additive": steer(lm, shift), "random direction": random_push(lm, shift, seed, group=group)}
@@ -257,7 +281,7 @@ def pair_interventions(lm: LM, value: str, seed: int = 0) -> dict[str, AbstractC
 
 def world_rank_changes(
     lm: LM, value: str, methods: Sequence[str], n: int = 200, seed: int = 0
-) -> dict[str, RankChange]:
+) -> dict[str, RankChange | str]:
     """Methods of the table on held-out situations of the planted world; the oracle reads the replies."""
     kit, asked = Kit(lm, value, seed), W.situations("held_out", n, seed + 11)
 
@@ -266,13 +290,17 @@ def world_rank_changes(
         return world_battles(asked, [W.parse(t, s.offered) for t, s in zip(said, asked, strict=True)])
 
     before, ids = took("unsteered"), [s.context_id for s in asked]
-    return {m: rank_change(before, took(m), ids) for m in methods}
+    check_answered(before[2], ids)
+    return {m: change_or_why(before, took(m), ids) for m in methods}
 
 
-def lines(found: Mapping[str, RankChange]) -> list[str]:
+def lines(found: Mapping[str, RankChange | str]) -> list[str]:
     """Ranks and changes as text, the intervention's largest change first."""
     out = []
     for name, r in found.items():
+        if isinstance(r, str):
+            out.append(f"{name}: {r}")
+            continue
         out.append(f"{name}: {r.before.dilemmas} dilemmas answered before and after, {r.before.dropped} rows left out")
         if not all(x.outcome == "ok" for x in (r.before, r.after)):
             out.append(f"  {r.before.outcome if r.before.outcome != 'ok' else r.after.outcome}")
@@ -300,9 +328,7 @@ def dilemmas_command(
 
     def work() -> None:
         wanted = resolve(value)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a base model is asked as one
-            lm = models.load(model or None)
+        lm = load(model or None)
         if lm.embedded:
             chosen = [m.strip() for m in methods.split(",") if m.strip()]
             if unknown := sorted(set(chosen) - set(METHODS)):

@@ -109,15 +109,17 @@ def leakage_dots(leakage: dict[str, Any], value: str) -> Figure:
     """Change of all ten values when one is steered, in circle order from the steered one."""
     turn = [VALUES[(index(value) + k) % 10] for k in range(10)]
     fig, ax = plots.figure(figsize=(6.4, 4.6))
+    named = set()  # in the legend
     for k, (method, found) in enumerate(leakage.items()):
         for row, u in enumerate(turn):
             y = row + 0.22 * (2 * k - 1)
-            twin = found["random"][u]
-            dot(ax, twin["estimate"], y, f"random, as {method}", error=None,
-                label=f"random, as {method}" if row == 0 else None)  # fmt: skip
-            stored = found["effects"][u]
-            dot(ax, stored["estimate"], y, method, error=bounds(stored),
-                label=method if row == 0 else None)  # fmt: skip
+            for stored, name in ((found["random"][u], f"random, as {method}"), (found["effects"][u], method)):
+                if stored["estimate"] is None:
+                    ax.annotate("no valid item", (0, y), va="center")
+                    continue
+                error = bounds(stored) if name == method else None
+                dot(ax, stored["estimate"], y, name, error=error, label=None if name in named else name)
+                named.add(name)
     ax.axvline(0, color=plots.GREY, linewidth=0.8)
     ax.set_yticks(range(10), [f"{turn[0]} (steered)", *turn[1:5], f"{turn[5]} (opposite)", *turn[6:]])
     ax.invert_yaxis()

@@ -142,7 +142,8 @@ def ngram_entropy(texts: Sequence[str], n: int = 2) -> float:
 def perplexity(log_probs: Any, tokens: Any) -> float:
     """exp of the mean negative log-probability per token, over all texts together.
 
-    A low perplexity can be mere repetition: read it with `repetition` and `distinct_n`.
+    A low perplexity can be mere repetition: read it with `repetition` and `distinct_n`. It is infinite
+    where it is too large for a float.
 
     Args:
         log_probs: (n,) summed log-probability of each reply under the *unsteered* model, nats.
@@ -157,7 +158,11 @@ def perplexity(log_probs: Any, tokens: Any) -> float:
             f"perplexity: {total.size} log-probabilities for {count.size} lengths with "
             f"{count.sum():.0f} tokens in all; give one each, and at least one reply with words."
         )
-    return float(math.exp(-total.sum() / count.sum()))
+    nats = float(-total.sum() / count.sum())
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
 
 
 def empty_share(texts: Sequence[str]) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from valuelab.models import LM
 from valuelab.steering.controller import steer
 
 __all__ = ["inspect_model", "lm_eval_model"]
+
+WAIT = 0.02  # seconds that a request of Inspect waits for others, to be answered in one batch with them
 
 
 def _hooks(lm: LM, what: Any, options: dict[str, Any]) -> AbstractContextManager:
@@ -41,27 +44,29 @@ def lm_eval_model(lm: LM, what: Any = None, *, batch_size: int = 64, **options: 
     return harness_lm(lm, batch_size=batch_size, within=_hooks(lm, what, options))
 
 
-def inspect_model(lm: LM, what: Any = None, *, max_tokens: int = 64, **options: Any):
+def inspect_model(lm: LM, what: Any = None, *, max_tokens: int = 64, batch_size: int = 32, **options: Any):
     """`lm`, steered, as a model of Inspect; the provider "valuelab" is registered in this process.
 
     Replies are greedy unless the task's configuration names a temperature. A question that is asked again (epochs)
     is answered with other draws. `logprobs`, `top_logprobs` and `prompt_logprobs` are given where asked for; a
     conversation that ends with words of the assistant is continued, and they are written as they follow the prompt.
-    Requests are answered one by one.
+    Those that wait at the same time are answered in one batch, each with the random numbers that it would draw alone.
 
     Args:
         what: plan, shifts or probes, as for `steering.steer`; None leaves the model as it is.
         max_tokens: longest reply where the task does not say.
+        batch_size: replies drawn together, and requests that Inspect lets wait at a time (its max_connections).
         options: of `steer`: scope, gate, cap, ...
 
     Raises:
         ImportError: inspect-ai is not installed. ValueError: as `steer`.
     """
     try:
+        import anyio
         from inspect_ai.model import GenerateConfig, Model, ModelAPI, modelapi
     except ImportError as error:
         raise ImportError("Inspect is not installed. Run: pip install 'valuelab[eval]'") from error
-    within, asked = _hooks(lm, what, options), Counter()
+    within, asked, waiting = _hooks(lm, what, options), Counter(), []
 
     @modelapi(name="valuelab")
     class Steered(ModelAPI):
@@ -69,10 +74,23 @@ def inspect_model(lm: LM, what: Any = None, *, max_tokens: int = 64, **options: 
             if tools:
                 raise ValueError("inspect_model: this model calls no tools; give it a task without.")
             head, tail = _prompt(lm, input)
-            again = asked[head + tail]
+            request = _read(lm, head, tail, config, config.max_tokens or max_tokens, again=asked[head + tail])
             asked[head + tail] += 1
-            with within:  # nothing here waits, so no other request enters before it is left
-                return _output(lm, head, tail, config, config.max_tokens or max_tokens, again)
+            waiting.append(request)
+            try:
+                await anyio.sleep(WAIT)
+            finally:
+                if request in waiting:  # else another has taken it into its batch
+                    waiting.remove(request)
+            if request.output is None:
+                batch = [request, *waiting]
+                waiting.clear()
+                with within:  # nothing here waits, so no other request enters before it is left
+                    _answer(lm, batch, batch_size)
+            return request.output
+
+        def max_connections(self):
+            return batch_size
 
     name = lm.name if what is None else f"{lm.name} (steered)"
     return Model(Steered(f"valuelab/{name}"), GenerateConfig())
@@ -91,26 +109,74 @@ def _prompt(lm: LM, messages: Sequence[Any]) -> tuple[str, str]:
     return models.chat(lm, turns[-1]["content"], system or None, turns[:-1]), tail
 
 
-def _output(lm: LM, head: str, tail: str, config: Any, longest: int, again: int):
-    """Inspect's ModelOutput for one request."""
-    from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ModelOutput, ModelUsage
+@dataclass(eq=False)
+class _Request:
+    """Token ids of a chat, its prompt's length, and what is asked; `output` once it is answered."""
 
+    ids: list[int]
+    start: int
+    config: Any
+    longest: int
+    seed: int
+    output: Any = None
+
+
+def _read(lm: LM, head: str, tail: str, config: Any, longest: int, again: int) -> _Request:
+    """The request in tokens; one that does not fit into the context is refused here, before it joins others."""
     if tail:
         (ids,), (start,) = models.join(lm, [head], [tail])
     else:
         ids = models.encode(lm, [head])[0]
         start = len(ids)
-    said = models.generate_ids(
-        lm, [ids] * (config.num_choices or 1), max_new_tokens=longest, temperature=config.temperature or 0.0,
-        seed=(config.seed or 0) + 1000 * again,
-    )  # fmt: skip
-    read = _scored(lm, ids, 1, start, config.prompt_logprobs - 1) if config.prompt_logprobs else None
+    models.check_length(lm, [ids], longest)
+    return _Request(ids, start, config, longest, (config.seed or 0) + 1000 * again)
+
+
+def _answer(lm: LM, requests: Sequence[_Request], batch_size: int) -> None:
+    """Fill in the outputs; requests of one length and temperature are drawn together."""
+    kinds: dict[tuple[int, float], list[_Request]] = {}
+    for r in requests:
+        kinds.setdefault((r.longest, r.config.temperature or 0.0), []).append(r)
+    for (longest, temperature), alike in kinds.items():
+        for r, said in zip(alike, _draw(lm, alike, longest, temperature, batch_size), strict=True):
+            r.output = _output(lm, r, said)
+
+
+@torch.no_grad()
+def _draw(
+    lm: LM, requests: Sequence[_Request], longest: int, temperature: float, batch_size: int
+) -> list[list[list[int]]]:
+    """New tokens of every choice of every request, as `models.generate_ids` draws them for that request alone."""
+    choices = [r.config.num_choices or 1 for r in requests]
+    rows = [(k, c) for k, n in enumerate(choices) for c in range(n)]
+    ids = [requests[k].ids for k, _ in rows]
+    uniform = torch.cat([
+        torch.rand(longest, n, generator=torch.Generator().manual_seed(r.seed), dtype=torch.float64)
+        for r, n in zip(requests, choices, strict=True)
+    ], 1)  # fmt: skip
+    said: list[list[list[int]]] = [[[]] * n for n in choices]
+    for batch in models.length_batches(ids, batch_size):
+        prompt, mask = models.pad(lm, [ids[i] for i in batch], "left")
+        own = torch.tensor([rows[i][1] for i in batch], device=lm.device)
+        with lm.announcing(own, mask.sum(1)):
+            new = models.sample(lm, prompt, mask, uniform[:, batch].to(lm.device), temperature)
+        for i, row in zip(batch, new.tolist(), strict=True):
+            said[rows[i][0]][rows[i][1]] = models.cut(row, models.stop_tokens(lm))
+    return said
+
+
+def _output(lm: LM, request: _Request, said: Sequence[list[int]]):
+    """Inspect's ModelOutput for one request."""
+    from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ModelOutput, ModelUsage
+
+    ids, config = request.ids, request.config
+    read = _scored(lm, ids, 1, request.start, config.prompt_logprobs - 1) if config.prompt_logprobs else None
     choices = []
     for row in said:
         text = lm.tokenizer.decode(row, skip_special_tokens=True).strip()
         choices.append(ChatCompletionChoice(
             message=ChatMessageAssistant(content=cut_at(text, config.stop_seqs or [])),
-            stop_reason="max_tokens" if len(row) == longest else "stop",
+            stop_reason="max_tokens" if len(row) == request.longest else "stop",
             logprobs=_scored(lm, ids + row, len(ids), len(ids), config.top_logprobs or 0) if config.logprobs else None,
             prompt_logprobs=read,
         ))  # fmt: skip

@@ -13,6 +13,7 @@ METHOD_TEXT = {
     "mean difference": "one fixed step along the difference between the mean states for and "
     "against the value",
 }
+NO_STEERING = "No way of steering was run, for the reason under Findings, so there is nothing to compare."
 EVIDENCE = 0.05  # Holm-adjusted p below which an advantage counts as shown
 
 
@@ -25,13 +26,20 @@ def percent(stored: dict[str, Any]) -> str:
     return f"{100 * stored['estimate']:.1f} % {span(stored, 100)}"
 
 
-def plain(stored: dict[str, Any], digits: int = 3) -> str:
-    return f"{stored['estimate']:+.{digits}f} {span(stored, 1, digits)}"
+def score(stored: dict[str, Any], digits: int = 3) -> str:
+    """A mean in its own units with its interval, and how many items gave no number."""
+    told = span(stored, 1, digits)
+    if stored["estimate"] is not None:
+        told = f"{stored['estimate']:.{digits}f} {told}"
+    return told + (f", {stored['invalid']} not finite" if stored["invalid"] else "")
 
 
 def span(stored: dict[str, Any], scale: float, digits: int = 1) -> str:
+    """The interval, or in words why there is none."""
     if stored["low"] is None or stored["high"] is None:
         return f"({stored['outcome']})"
+    if stored["low"] == stored["high"]:
+        return f"(all {stored['n']} alike)"
     return f"[{scale * stored['low']:.{digits}f}, {scale * stored['high']:.{digits}f}]"
 
 
@@ -72,14 +80,27 @@ def verdict(value: str, method: str, one: dict[str, Any]) -> str:
     )
 
 
+def unread(probe: dict[str, Any]) -> str:
+    """Layers that cannot be read, by reason, as a sentence; "" where all can."""
+    layers: dict[str, list[str]] = {}
+    for row in probe["nothing_to_read"]:
+        layers.setdefault(row["why"], []).append(str(row["layer"]))
+    told = "; ".join(
+        f"layer{'s' * (len(which) > 1)} {', '.join(which)} ({why.rstrip('.')})" for why, which in layers.items()
+    )
+    return f"Nothing to read at {told}." if told else ""
+
+
 def reads(one: dict[str, Any]) -> bool:
     """The probe is above one half and above the n-grams on unseen contexts."""
     nested, gap = one["probe"]["nested"], one["probe"]["beyond_words"]
-    return nested["low"] is not None and nested["low"] > 0.5 and (gap["low"] or 0) > 0
+    return nested is not None and nested["low"] is not None and nested["low"] > 0.5 and (gap["low"] or 0) > 0
 
 
 def probe_verdict(value: str, one: dict[str, Any]) -> str:
     nested, words = one["probe"]["nested"], one["probe"]["n_grams"]
+    if nested is None:
+        return f"No layer holds anything by which a probe could tell {value}; n-grams alone reach {percent(words)}."
     told = (
         f"A probe told {value} from its absence in unseen contexts with accuracy "
         f"{percent(nested)}; n-grams alone reach {percent(words)}"
@@ -119,11 +140,13 @@ def findings(results: dict[str, Any]) -> list[Markup]:
     out = [notes(results)] if results["notes"] else []
     for value, one in results["values"].items():
         good = any(shown(c) for c in one["comparisons"].values())
-        lines = [tag("li", probe_verdict(value, one))]
+        lines = [tag("li", line) for line in (probe_verdict(value, one), unread(one["probe"])) if line]
+        lines += [tag("li", sentence(f"{m} was not run for {value}: {why}.")) for m, why in one["not_run"].items()]
         lines += [tag("li", sentence(verdict(value, m, one))) for m in one["comparisons"]]
         lines += [tag("li", sentence(cost(m, one))) for m in one["comparisons"]]
         kind = "verdict yes" if good else "verdict no"
-        name = f"{value}: {'steering shown' if good else 'steering not shown'}"
+        outcome = "shown" if good else "not shown" if one["comparisons"] else "not run"
+        name = f"{value}: steering {outcome}"
         out.append(tag("div", tag("h3", name), tag("ul", *lines), kind=kind))
     return out
 
@@ -141,10 +164,14 @@ def cost(method: str, one: dict[str, Any]) -> str:
     told = (
         f"under {method} the ability {kept} {100 * found['margin']:.0f} points "
         f"({points(found['ability_change'])}); perplexity of the replies goes from "
-        f"{number(before['perplexity'])} to {number(after['perplexity'])}"
+        f"{perplexity(before)} to {perplexity(after)}"
     )
     grammar = found["extra"].get("grammatical")
     return told + (f"; grammatical replies {points(grammar['gain'])} points." if grammar else ".")
+
+
+def perplexity(fluency: dict[str, Any]) -> str:
+    return f"none ({fluency['no_perplexity']})" if fluency["perplexity"] is None else number(fluency["perplexity"])
 
 
 def notes(results: dict[str, Any]) -> Markup:
@@ -165,6 +192,9 @@ def what_was_done(results: dict[str, Any]) -> list[Markup]:
         "All comparisons are paired by item. Intervals are 95 %, with the context as the unit; "
         "p-values of the advantages are adjusted for all values and methods by Holm's rule.",
     ]  # fmt: skip
+    left_out = [f"{m} for {value}" for value, one in results["values"].items() for m in one["not_run"]]
+    if left_out:
+        steps.append(f"Not done, for the reasons under Findings: {', '.join(left_out)}.")
     return [tag("ol", *(tag("li", s) for s in steps))]
 
 
@@ -188,6 +218,10 @@ def results_of(value: str, one: dict[str, Any], results: dict[str, Any]) -> list
 
 def probes(value: str, one: dict[str, Any]) -> list[Markup]:
     probe = one["probe"]
+    missing = unread(probe)
+    if probe["nested"] is None:
+        return [paragraph(f"{missing} So there is no figure here. n-grams {percent(probe['n_grams'])}, "
+                          f"{probe['texts']} texts in {probe['contexts']} contexts.")]  # fmt: skip
     best = max(
         (row[m]["estimate"], int(k), m) for k, row in probe["layers"].items() for m in row
     )  # fmt: skip
@@ -196,7 +230,7 @@ def probes(value: str, one: dict[str, Any]) -> list[Markup]:
         f"({best[2]}, layer {best[1]}). With the layer chosen inside each fold the logistic probe "
         f"reaches {percent(probe['nested'])}; n-grams {percent(probe['n_grams'])}; shuffled labels "
         f"{percent(probe['shuffled'])}. The probe is {points(probe['beyond_words'])} points above "
-        f"the n-grams. {probe['texts']} texts in {probe['contexts']} contexts."
+        f"the n-grams. {probe['texts']} texts in {probe['contexts']} contexts. {missing}".strip()
     )
     alt = f"Probe accuracy for {value} by layer with two baselines; the numbers are in the caption."
     return [figure(figures.probe_curve(probe, value), alt, caption)]
@@ -211,14 +245,18 @@ def control(value: str, one: dict[str, Any]) -> list[Markup]:
             f"Control success for {value} under each condition; the numbers are in the caption.",
             f"Control success: {first}. Hollow marks are random steps.",
         ),
+    ]  # fmt: skip
+    if not comparisons:
+        return [*out, paragraph(NO_STEERING), secondary(value, one)]
+    out.append(
         figure(
             figures.gain_dots(comparisons, value),
             f"Paired differences in control success for {value}; the numbers are in the table below.",
             "Each difference is taken item by item. Only the difference from the random twin is "
             "evidence for the direction: "
             + "; ".join(f"{m} {points(c['advantage'])}" for m, c in comparisons.items()) + ".",
-        ),
-    ]  # fmt: skip
+        )
+    )  # fmt: skip
     rows = [
         [m, points(c["gain"]), points(c["random_gain"]), points(c["advantage"]),
          small(c["advantage"]["holm_p"]), percent(c["adverse_share"])]
@@ -236,7 +274,7 @@ def secondary(value: str, one: dict[str, Any]) -> Markup:
     names = list(one["conditions"]["unsteered"]["extra"])
     header = ["condition", *names]
     rows = [
-        [name, *(f"{c['extra'][k]['estimate']:.3f} {span(c['extra'][k], 1, 3)}" for k in names)]
+        [name, *(score(c["extra"][k]) for k in names)]
         for name, c in one["conditions"].items()
     ]
     return table(header, rows, f"Other readouts of the same answers: {value}")
@@ -247,6 +285,8 @@ def settings(one: dict[str, Any]) -> list[Markup]:
     told = []
     for method, c in one["chosen"].items():
         warning = "" if c["form_kept"] else " No setting kept the form; this one kept it best."
+        if c["settings_not_finite"]:
+            warning += f" {c['settings_not_finite']} more gave log-probabilities that are not finite."
         told.append(
             f"{sentence(method)}: layer {c['layer']}, {dial[method]} {c['dial']:g}, chosen among "
             f"{c['settings_tried']} settings (gain there {c['gain_when_choosing']:+.3f}).{warning}"
@@ -257,7 +297,7 @@ def settings(one: dict[str, Any]) -> list[Markup]:
 def fluency(value: str, one: dict[str, Any]) -> Markup:
     header = ["condition", "perplexity", "different bigrams", "repeated trigrams", "empty", "words"]
     rows = [
-        [name, number(f["perplexity"]), number(f["distinct_2"]), number(f["repetition"], 3),
+        [name, perplexity(f), number(f["distinct_2"]), number(f["repetition"], 3),
          number(f["empty"]), number(f["words"], 1)]
         for name, c in one["conditions"].items() for f in [c["fluency"]]
     ]  # fmt: skip
@@ -272,13 +312,10 @@ def side_effects(value: str, one: dict[str, Any]) -> list[Markup]:
     told = []
     for method, found in one["leakage"].items():
         moved = [u for u, p in found["holm_p"].items() if p < EVIDENCE]
-        circle = found["circle"]
         told.append(
             f"{sentence(method)}: "
             + (f"also moved {', '.join(moved)}" if moved else "no other value moved beyond chance")
-            + f" (Holm over the nine); off-target ratio {number(found['off_target_ratio'])}; "
-            f"correlation of the side effects with the circle {circle['correlation']:+.2f} "
-            f"(permutation p {small(circle['p'])})."
+            + f" (Holm over the nine); {ratio(found['off_target_ratio'])}; {circle(found['circle'])}."
         )
     caption = "Change of each value's score, from the steered value around the circle. " + " ".join(told)
     alt = f"Change of all ten values when {value} is steered; the findings are in the caption."
@@ -287,10 +324,25 @@ def side_effects(value: str, one: dict[str, Any]) -> list[Markup]:
          "–" if name not in one["comparisons"] else points(one["comparisons"][name]["ability_change"])]
         for name, c in one["conditions"].items()
     ]  # fmt: skip
-    return [
-        figure(figures.leakage_dots(one["leakage"], value), alt, caption),
-        table(["condition", "right", "change in points"], rows, f"Ability under steering for {value}"),
-    ]
+    ability = table(["condition", "right", "change in points"], rows, f"Ability under steering for {value}")
+    if not told:
+        return [paragraph(NO_STEERING), ability]
+    return [figure(figures.leakage_dots(one["leakage"], value), alt, caption), ability]
+
+
+def ratio(found: float | None) -> str:
+    if found is None:
+        return "no off-target ratio, since the value's own score did not move or is missing"
+    return f"off-target ratio {number(found)}"
+
+
+def circle(found: dict[str, float] | None) -> str:
+    if found is None:
+        return "no side effects that differ, so nothing to hold against the circle"
+    return (
+        f"correlation of the side effects with the circle {found['correlation']:+.2f} "
+        f"(permutation p {small(found['p'])})"
+    )
 
 
 def replies(one: dict[str, Any]) -> list[Markup]:
@@ -305,6 +357,7 @@ def replies(one: dict[str, Any]) -> list[Markup]:
 def conclusions(results: dict[str, Any]) -> list[Markup]:
     may, may_not = [], []
     for value, one in results["values"].items():
+        may_not += [f"Anything about {method} for {value}: it was not run." for method in one["not_run"]]
         for method, found in one["comparisons"].items():
             if shown(found):
                 may.append(

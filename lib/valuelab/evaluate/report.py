@@ -22,6 +22,7 @@ from valuelab.evaluate.files import ReportError, check_writable, write_whole
 from valuelab.values import VALUES, resolve
 
 INTERRUPTED = 130  # the shell's code for Ctrl-C
+SCHEMA = 2  # of the JSON; parts of another one are not reused
 
 
 def report_command(
@@ -139,12 +140,11 @@ def measure(
     from valuelab.evaluate import chain
 
     start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a missing chat template is told in the notes instead
-        lm = models.load(model, device=device, dtype=dtype)
+    lm = load(model, device=device, dtype=dtype)
     loaded = time.perf_counter() - start
     bench = benches.choose_bench(lm, items=items, seed=seed)
-    card = {"model": lm.fingerprint, "seed": seed, "items": items, "dtype": str(lm.dtype), "versions": versions()}
+    card = {"schema": SCHEMA, "model": lm.fingerprint, "seed": seed, "items": items, "dtype": str(lm.dtype),
+            "versions": versions()}  # fmt: skip
 
     def keep(found: dict[str, Any]) -> None:
         if parts is not None:
@@ -157,14 +157,14 @@ def measure(
         found = chain.run(lm, bench, list(values), seed=seed, clock=clock, done=done, keep=keep)
     total = time.perf_counter() - start
     return finite({
-        "schema": 1,
+        "schema": SCHEMA,
         "made": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         "model": {**models.card(lm), "summary": models.describe(lm)},
         "readout": bench.readout,
         "score": bench.score_name,
         "ability": bench.ability_name,
         "bench": bench.describe(),
-        "notes": notes(lm),
+        "notes": notes(lm) + bench.notes(),
         "values": found,
         "options": {"values": ", ".join(values), "items": items, "dtype": str(lm.dtype),
                     "device": str(lm.device)},
@@ -173,6 +173,15 @@ def measure(
         "machine": machine(),
         "seconds": {"loading": round(loaded, 2), **clock.seconds, "total": round(total, 2)},
     })  # fmt: skip
+
+
+def load(model: str | None, **options: Any) -> Any:
+    """`models.load` without its word on a missing chat template: a base model is read as one. Other warnings pass."""
+    from valuelab import models
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* has no chat template", category=UserWarning)
+        return models.load(model, **options)
 
 
 def finished_values(parts: Path | None, card: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from valuelab.probes.controls import (
     transfer_matrix,
     untrained_baseline,
 )
-from valuelab.probes.data import check_data, group_folds, stack_pairs
+from valuelab.probes.data import Unreadable, check_data, group_folds, stack_pairs
 from valuelab.probes.directions import (
     Agreement,
     agreement,
@@ -88,6 +88,7 @@ __all__ = [
     "Report",
     "Selectivity",
     "SourceTest",
+    "Unreadable",
     "Validation",
     "ValueEmbedding",
     "agreement",

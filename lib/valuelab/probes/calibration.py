@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
+from valuelab.probes.data import Unreadable
 from valuelab.probes.probe import Probe
 
 
@@ -23,12 +24,18 @@ def temperature(logits: Any, y: Any) -> float:
         logits: (n,) held-out.
         y: (n,) booleans.
 
+    Raises:
+        Unreadable: all logits are zero.
+
     Source: Guo et al., arXiv 1706.04599.
     """
     z, y = as_arrays(logits, y)
     scale = np.abs(z).mean()
     if scale == 0:
-        raise ValueError("temperature: all logits are zero; there is nothing to scale.")
+        raise Unreadable(
+            "temperature: all logits are zero, so the probe tells nothing apart and there is nothing to scale; read "
+            "another layer or token."
+        )
     margin = np.where(y, z, -z)
 
     def loss(log_t: float) -> float:

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 
+class Unreadable(ValueError):
+    """Nothing to read: states that are not finite, or that do not differ between for and against."""
+
+
 def stack_pairs(
     positive: Tensor, negative: Tensor, groups: Any = None
 ) -> tuple[Tensor, Tensor, np.ndarray]:
@@ -31,7 +35,10 @@ def stack_pairs(
 def check_data(
     X: Tensor, y: Any, groups: Any = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """X as float64 (n, d), y as booleans (n,), groups as labels (n,), or a clear ValueError."""
+    """X as float64 (n, d), y as booleans (n,), groups as labels (n,), or a clear ValueError.
+
+    Where the states themselves are at fault it is an `Unreadable`.
+    """
     X = np.asarray(torch.as_tensor(X).detach().cpu().double())
     y = np.asarray(torch.as_tensor(y).cpu() if torch.is_tensor(y) else y).astype(bool)
     if X.ndim != 2 or len(X) != len(y):
@@ -40,7 +47,7 @@ def check_data(
         )
     bad = int((~np.isfinite(X)).any(1).sum())
     if bad:
-        raise ValueError(
+        raise Unreadable(
             f"probes: {bad} of {len(X)} states hold NaN or infinity; read them again in float32, "
             "or leave those texts out."
         )
@@ -50,7 +57,7 @@ def check_data(
             "examples for and against."
         )
     if (X == X[0]).all():
-        raise ValueError(
+        raise Unreadable(
             "probes: all features are constant, so nothing can be told apart; read a later layer "
             "or another token."
         )

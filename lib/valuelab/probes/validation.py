@@ -12,7 +12,7 @@ from torch import Tensor
 
 from valuelab.measure.intervals import Interval, bootstrap_weights, interval_of_draws
 from valuelab.probes.calibration import brier, calibrate, expected_calibration_error
-from valuelab.probes.data import check_data, group_folds
+from valuelab.probes.data import Unreadable, check_data, group_folds
 from valuelab.probes.estimators import Fit, estimator, fit
 from valuelab.probes.probe import Probe
 
@@ -231,9 +231,18 @@ def validated_probe(
 
     The temperature is fitted to held-out logits, so that a target probability means one. `meta`
     notes accuracy, its interval, ECE before calibration and the number of contexts.
+
+    Raises:
+        Unreadable: the states do not differ between for and against, or are not finite.
+        ValueError: as `grouped_accuracy`.
     """
     found = grouped_accuracy(X, y, groups, method, folds=folds, seed=seed)
     probe = fit(X, y, groups, method=method, layer=layer, value=value)
+    if not probe.weight.any():
+        raise Unreadable(
+            "validated_probe: the weight is all zeros, so the states for and against do not differ; read another layer "
+            "or token."
+        )
     notes = {
         "accuracy": found.accuracy.estimate,
         "low": found.accuracy.low,
