@@ -676,8 +676,7 @@ quiz(
 # %% [markdown]
 # ## Where to go from here
 #
-# Search for a better direction than the mean difference, and report it on held-out situations only. One to beat:
-# `valuelab.steering.distil` learns a vector for each block by gradient, so that the model answers without the persona line as it
-# answers with it; the benchmark `steering_control` sets it beside the pushes of this lesson. Next:
-# [lesson 05](05_kernels_in_triton.ipynb) makes the shift fast, [lesson 10](10_evaluation.ipynb) asks what it
-# costs.
+# Search for a better direction than the mean difference and report it on held-out situations only; the one to beat is
+# `valuelab.steering.distil`, which learns a vector for each block by gradient until the model answers without the persona
+# line as it answers with it. Next: [lesson 05](05_kernels_in_triton.ipynb) makes the shift fast,
+# [lesson 10](10_evaluation.ipynb) asks what it costs.

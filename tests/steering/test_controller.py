@@ -528,7 +528,7 @@ def test_the_report_counts_what_was_done():
     assert row["shifted"] == pytest.approx(float((before < 0.9).float().mean()))
     assert row["size"] == pytest.approx(float(step[step > 0].detach().mean()), rel=1e-4)
     value = row["values"]["security"]
-    assert value["before"] == pytest.approx(float(before.mean()), rel=1e-4)
+    assert value["before"] == pytest.approx(float(before.detach().mean()), rel=1e-4)
     after = probe.probability(seen["after"][:, -1]).mean()
     assert value["after"] == pytest.approx(float(after), rel=1e-4)
 
