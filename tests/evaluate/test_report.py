@@ -270,6 +270,11 @@ def test_fluency_scores_the_reply_to_the_token(pairs_bench):
     assert found["perplexity"] == pytest.approx(np.exp(-total / count), rel=1e-4)
 
 
+def test_replies_too_short_for_a_figure_have_none(pairs_bench):
+    found = bench.fluency(pairs_bench.lm, ["word", ""], [([1], []), ([1], [])])
+    assert all(np.isnan(found[k]) for k in ("distinct_2", "repetition", "perplexity")) and found["words"] == 0.5
+
+
 def test_silence_is_refused_only_where_every_reply_is_empty(pairs_bench):
     bench.refuse_silence(pairs_bench.lm, ["", "a word"])
     with pytest.raises(ReportError, match="answers nothing: all 2"):

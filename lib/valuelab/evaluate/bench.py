@@ -86,7 +86,8 @@ def fluency(
 ) -> dict[str, float]:
     """Perplexity under the model as it is (call this without hooks), diversity and repetition.
 
-    tokens: (prompt, reply) ids of each reply; perplexity is over the replies' tokens alone.
+    tokens: (prompt, reply) ids of each reply; perplexity is over the replies' tokens alone. NaN where no reply is
+    long enough for a figure.
     """
     total, count = 0.0, 0
     said = [(head + tail, len(head)) for head, tail in tokens if tail]
@@ -98,11 +99,13 @@ def fluency(
         place = torch.arange(first, ids.shape[1], device=lm.device)
         counted = (place >= start[:, None]) & mask[:, first:].bool()
         total, count = total + float(scores[counted].sum()), count + int(counted.sum())
+    lengths = [len(metrics.words(r)) for r in replies]
+    repeated = [metrics.repetition(r, 3) for r in replies]
     return {
         "empty": metrics.empty_share(replies),
-        "distinct_2": metrics.distinct_n(replies, 2),
-        "repetition": float(np.mean([metrics.repetition(r, 3) for r in replies])),
-        "words": float(np.mean([len(metrics.words(r)) for r in replies])),
+        "distinct_2": metrics.distinct_n(replies, 2) if max(lengths) >= 2 else float("nan"),
+        "repetition": float(np.mean(repeated)) if max(lengths) >= 3 else float("nan"),
+        "words": float(np.mean(lengths)),
         "perplexity": metrics.perplexity([total], [count]) if count else float("nan"),
     }
 

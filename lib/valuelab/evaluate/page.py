@@ -303,7 +303,8 @@ def fluency(value: str, one: dict[str, Any]) -> Markup:
     ]  # fmt: skip
     caption = (
         f"Fluency of the replies for {value}. Perplexity is that of the replies under the unsteered "
-        "model; low perplexity with many repeated trigrams is a stuck model, not a fluent one"
+        "model; low perplexity with many repeated trigrams is a stuck model, not a fluent one. A dash: no "
+        "reply is long enough"
     )
     return table(header, rows, caption)
 
