@@ -1,10 +1,11 @@
 """One RLOO step on the embedded model, beside TRL's RLOOTrainer on the same step, in one run.
 
-    python benchmarks/rlhf_step.py [--threads 2] [--steps 5] [--without-trl]
+    python benchmarks/rlhf_step.py [--threads 2] [--rounds 7] [--steps 4] [--without-trl]
 
 16 prompts, 8 replies each, 24 tokens at most, KL in the reward, one update: sampling, scoring,
 reference and policy passes, backward and AdamW. Both get the same model, prompts, reward function
-and settings. Writes results/rlhf_step.json.
+and settings. They take turns, because a shared machine is slower in one minute than in the next; the ratio is that of
+the medians of a round, the middle one of all rounds. Writes results/rlhf_step.json.
 """
 
 from __future__ import annotations
@@ -80,26 +81,37 @@ def theirs(lm, questions, steps: int) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=4, help="in each round, after one that warms up")
     parser.add_argument("--without-trl", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     lm = models.load()
+    weights = {k: v.clone() for k, v in lm.model.state_dict().items()}
     questions = [s.text for s in situations("train", 64, 7)]
-    rows = ours(lm, questions, options.steps)
-    mine = [r["seconds"] for r in rows]
+    rows, mine, other = [], [], []
+    for _ in range(options.rounds):
+        lm.model.load_state_dict(weights)  # ours trains it; each round begins with the model as it is shipped
+        rows += (found := ours(lm, questions, options.steps))
+        mine.append([r["seconds"] for r in found])
+        lm.model.load_state_dict(weights)
+        if not options.without_trl:
+            other.append(theirs(lm, questions, options.steps))
     record = {
-        "prompts": PROMPTS, "replies": REPLIES, "max_new_tokens": TOKENS,
+        "prompts": PROMPTS, "replies": REPLIES, "max_new_tokens": TOKENS, "rounds": options.rounds,
         "mean_tokens": round(statistics.mean(r["length"] for r in rows), 1),
-        "ours_seconds": round(statistics.median(mine), 3), "ours_all": [round(s, 3) for s in mine],
+        "ours_seconds": round(statistics.median(sum(mine, [])), 3),
+        "ours_rounds": [round(statistics.median(x), 3) for x in mine],
     }  # fmt: skip
-    if not options.without_trl:
+    if other:
         import trl
 
-        other = theirs(lm, questions, options.steps)
+        ratios = sorted(statistics.median(b) / statistics.median(a) for a, b in zip(mine, other, strict=True))
         record |= {
-            "trl_seconds": round(statistics.median(other), 3), "trl_all": [round(s, 3) for s in other],
-            "times_faster": round(statistics.median(other) / statistics.median(mine), 2), "trl": trl.__version__,
+            "trl_seconds": round(statistics.median(sum(other, [])), 3),
+            "trl_rounds": [round(statistics.median(x), 3) for x in other],
+            "times_faster": round(statistics.median(ratios), 2),
+            "times_faster_rounds": [round(r, 2) for r in ratios], "trl": trl.__version__,
         }  # fmt: skip
     record |= {
         "threads": options.threads, "cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 1),
