@@ -2,7 +2,9 @@
 
     python benchmarks/world.py [--model FOLDER] [--layer 1 --strength 6] [--seeds 5]
 
-Writes `benchmarks/results/world.json` and, for the shipped model, `lib/valuelab/world/model/README.md`.
+Writes `benchmarks/results/world.json` and the card, `lib/valuelab/world/model/README.md`. With a FOLDER that
+`valuelab.world.train` wrote, a model trained again, it writes `world_again.json` instead, and the card sets both
+side by side.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from valuelab.world import grammar
 
 FIGURE = Path(__file__).parents[1] / "docs" / "steering.png"
 RESULTS = Path(__file__).parent / "results" / "world.json"
+AGAIN = RESULTS.with_name("world_again.json")
 
 
 def measure(lm, layer: int, strength: float, seeds: int) -> dict:
@@ -62,11 +65,12 @@ def main() -> None:
     began, lm = time.time(), models.load(args.model)
     figures = measure(lm, args.layer, args.strength, args.seeds)
     print(json.dumps(figures, indent=1))
-    if not lm.embedded:
-        return
-    training = json.loads((models.EMBEDDED / "training.json").read_text())
+    folder = models.EMBEDDED if lm.embedded else Path(args.model)
+    if not (folder / "training.json").exists():
+        return  # a model of somewhere else: its figures were printed
+    training = json.loads((folder / "training.json").read_text())
     training.pop("log", None)
-    size = (models.EMBEDDED / "model.safetensors").stat().st_size / 1e6
+    size = (folder / "model.safetensors").stat().st_size / 1e6
     record = {
         "machine": f"{cpu()}, {torch.get_num_threads()} thread(s)",
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
@@ -74,9 +78,15 @@ def main() -> None:
         "training": training, "figures": figures,
     }  # fmt: skip
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
-    (models.EMBEDDED / "README.md").write_text(card(record))
-    draw(figures["steering"]).savefig(FIGURE, dpi=110, metadata={"Software": None})
+    (RESULTS if lm.embedded else AGAIN).write_text(json.dumps(record, indent=1) + "\n")
+    (models.EMBEDDED / "README.md").write_text(card(*stored()))
+    if lm.embedded:
+        draw(figures["steering"]).savefig(FIGURE, dpi=110, metadata={"Software": None})
+
+
+def stored() -> tuple[dict, dict | None]:
+    """The records of the shipped model and, where there is one, of the model trained again."""
+    return json.loads(RESULTS.read_text()), json.loads(AGAIN.read_text()) if AGAIN.exists() else None
 
 
 def draw(steering: dict):
@@ -93,8 +103,34 @@ def draw(steering: dict):
     return fig
 
 
-def card(r: dict) -> str:
-    """The model card, from the measured record alone."""
+def beside(r: dict, again: dict) -> str:
+    """Figures of the shipped model and of one trained again, as a section of the card."""
+    rows = []
+    for name, read in {
+        "replies the oracle parses, held out, %": lambda f: f"{100 * f['grammatical']['held_out']:.1f}",
+        "planted against measured choice, correlation": lambda f: f"{f['choice_correlation']['held_out']:.3f}",
+        "persona lines: planted sign, of 20; correlation":
+            lambda f: f"{f['persona_right_sign_of_20']}; {f['persona_correlation']:.4f}",
+        "facts, sums and look-ups, %": lambda f: f"{100 * f['facts_right']:.1f}",
+        "steering: values ≥ 15 points over a random direction, of 10":
+            lambda f: f"{f['steering']['values_at_least_15_points']}",
+        "choice for the value: unsteered, steered, random":
+            lambda f: ", ".join(f"{f['steering']['choice'][k]:.2f}" for k in ("unsteered", "steered", "random")),
+    }.items():  # fmt: skip
+        rows.append(f"| {name} | {read(r['figures'])} | {read(again['figures'])} |")
+    t = again["training"]
+    return f"""**Trained again**, from nothing in one run of `valuelab.world.train` with the same seeds: {t["documents"]:,} documents,
+{t["tokens"] / 1e6:.1f} M tokens ({again["machine"]}, {again["date"]}).
+
+| figure | shipped | trained again |
+|---|--:|--:|
+{chr(10).join(rows)}
+
+"""
+
+
+def card(r: dict, again: dict | None = None) -> str:
+    """The model card, from the measured records alone."""
     f, t, s = r["figures"], r["training"], r["figures"]["steering"]
     points = "\n".join(f"| {v} | {x:+.1f} |" for v, x in s["points_over_random"].items())
     grammar_rows = "\n".join(
@@ -137,7 +173,7 @@ Points over a random direction of equal norm (the better of choice and expressio
 |---|---|
 {points}
 
-**What must not be concluded from it.** Nothing about large language models, and nothing about people. A method that
+{beside(r, again) if again else ""}**What must not be concluded from it.** Nothing about large language models, and nothing about people. A method that
 works here recovers what was planted; whether it works on a real model is a question to ask of a real model. One training
 seed is shipped: its quirks are its own. Its words are the {len(grammar.ACTIVITIES)} activities and {sum(map(len, grammar.NOUNS.values()))} value nouns of the
 grammar; anything else is unknown to it.

@@ -69,5 +69,4 @@ def test_the_card_was_written_from_the_stored_figures(monkeypatch):
     spec = spec_from_file_location("world_benchmark", path)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    record = json.loads(module.RESULTS.read_text())
-    assert (models.EMBEDDED / "README.md").read_text() == module.card(record)
+    assert (models.EMBEDDED / "README.md").read_text() == module.card(*module.stored())
