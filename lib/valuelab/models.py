@@ -626,11 +626,21 @@ def generate_ids(
     check_length(lm, ids, max_new_tokens)
     draw = torch.Generator().manual_seed(seed)
     uniform = torch.rand(max_new_tokens, len(ids), generator=draw, dtype=torch.float64)
+    return draw_replies(lm, ids, range(len(ids)), uniform, temperature, batch_size)
+
+
+@torch.no_grad()
+def draw_replies(
+    lm: LM, ids: Sequence[Sequence[int]], rows: Sequence[int], uniform: Tensor, temperature: float, batch_size: int
+) -> list[list[int]]:
+    """New token ids of each prompt, drawn with the numbers of its column in `uniform`, (steps, prompts).
+
+    rows: the number of each prompt that hooks are told.
+    """
     replies: list[list[int]] = [[] for _ in ids]
     for batch in length_batches(ids, batch_size):
         prompt, mask = pad(lm, [ids[i] for i in batch], "left")
-        rows = torch.tensor(batch, device=lm.device)
-        with lm.announcing(rows, mask.sum(1)):
+        with lm.announcing(torch.tensor([rows[i] for i in batch], device=lm.device), mask.sum(1)):
             new = sample(lm, prompt, mask, uniform[:, batch].to(lm.device), temperature)
         for i, row in zip(batch, new.tolist(), strict=True):
             replies[i] = cut(row, stop_tokens(lm))

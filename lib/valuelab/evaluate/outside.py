@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -142,7 +143,6 @@ def _answer(lm: LM, requests: Sequence[_Request], batch_size: int) -> None:
             r.output = _output(lm, r, said)
 
 
-@torch.no_grad()
 def _draw(
     lm: LM, requests: Sequence[_Request], longest: int, temperature: float, batch_size: int
 ) -> list[list[list[int]]]:
@@ -154,15 +154,8 @@ def _draw(
         torch.rand(longest, n, generator=torch.Generator().manual_seed(r.seed), dtype=torch.float64)
         for r, n in zip(requests, choices, strict=True)
     ], 1)  # fmt: skip
-    said: list[list[list[int]]] = [[[]] * n for n in choices]
-    for batch in models.length_batches(ids, batch_size):
-        prompt, mask = models.pad(lm, [ids[i] for i in batch], "left")
-        own = torch.tensor([rows[i][1] for i in batch], device=lm.device)
-        with lm.announcing(own, mask.sum(1)):
-            new = models.sample(lm, prompt, mask, uniform[:, batch].to(lm.device), temperature)
-        for i, row in zip(batch, new.tolist(), strict=True):
-            said[rows[i][0]][rows[i][1]] = models.cut(row, models.stop_tokens(lm))
-    return said
+    said = iter(models.draw_replies(lm, ids, [c for _, c in rows], uniform, temperature, batch_size))
+    return [list(islice(said, n)) for n in choices]
 
 
 def _output(lm: LM, request: _Request, said: Sequence[list[int]]):
