@@ -14,7 +14,7 @@ from valuelab.evaluate.files import ReportError
 from valuelab.evaluate.methods import METHODS, Budget, Kit
 from valuelab.values import VALUES
 
-TINY = Budget(situations=8, layers=1, texts=24, steps=2, dpo_steps=2, rl_steps=1, draws=2, rehearsals=2)
+TINY = Budget(situations=8, layers=1, texts=24, steps=2, dpo_steps=2, rl_steps=1, distil_steps=2, draws=2, rehearsals=2)
 SMALL = table.Protocol(items=8, repeats=1, others=2, facts=4, doses=(1,), tokens=16)
 FEW = (table.PLAIN, "instruction", table.CHANCE)
 
@@ -49,7 +49,7 @@ def test_a_method_answers_for_both_poles_and_leaves_the_model_as_it_was(kit, ask
 
 def test_a_method_acts_differently_on_its_two_poles(kit):
     asked = [s.text for s in W.situations("held_out", 12, 6, value="security")]
-    for method in ("instruction", "few-shot", "additive", "best-of-n", "self-rehearsal"):
+    for method in ("instruction", "few-shot", "additive", "distilled", "best-of-n", "self-rehearsal"):
         said = [kit.build(method, sign).answer(asked, tokens=16) for sign in (1, -1)]
         assert said[0] != said[1], method
 

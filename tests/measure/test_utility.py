@@ -189,6 +189,23 @@ def test_degenerate_choices_have_an_outcome_and_no_nan(fit, edges, why):
     assert all(i.outcome == "not bound by the data" for i in u.intervals())
 
 
+@pytest.mark.parametrize("spread", [0.1, 0.5, 1.5])
+def test_bounds_of_ranks_hold_the_true_ranks_of_options(spread):
+    """Noise of size 0.3, correlated within halves of 12 options."""
+    rng, size = np.random.default_rng(0), 12
+    covariance = 0.09 * (np.eye(size) + 0.3 * np.kron(np.eye(2), np.ones((6, 6))))
+    held = []
+    for trial in range(200):
+        u = rng.normal(0, spread, size)
+        mu = rng.multivariate_normal(u, covariance)
+        se = np.sqrt(np.diag(covariance))
+        fitted = utility.Utilities(mu, np.zeros(size), se, "bradley-terry", covariance=covariance)
+        low, high = fitted.rank_intervals(draws=500, seed=trial).T
+        truth = (-u).argsort().argsort() + 1
+        held.append((low <= truth) & (truth <= high))
+    assert 0.92 <= np.mean(held) <= 0.98
+
+
 def test_an_option_that_always_wins_stays_finite():
     u = utility.fit_bradley_terry(Edges([0, 0, 1], [1, 2, 2], [20, 20, 20], [20, 20, 20], 3))
     assert np.isfinite(u.mu).all() and (np.diff(u.mu) < 0).all()

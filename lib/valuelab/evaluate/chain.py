@@ -194,12 +194,12 @@ def probe_layers(training: Training, read: dict[int, Tensor], seed: int) -> dict
         "nested": accuracy_of(nested),
         "layers_chosen": list(nested.chosen),
         "shuffled": shuffled.as_dict(),
-        "beyond_words": stored(paired_difference(nested.correct, words.correct, contexts)),
+        "beyond_words": paired_difference(nested.correct, words.correct, contexts).as_dict(),
     }
 
 
 def accuracy_of(found: probes.Validation) -> dict[str, Any]:
-    """Accuracy for the JSON, with a clustered t interval: a report may rest on few contexts.
+    """Accuracy for the JSON, with the interval of `mean_interval`: a report may rest on few contexts.
 
     The percentile bootstrap of `found.accuracy` is too narrow there: with six contexts it holds the truth in 88 of
     100 cases, with forty in 95.
@@ -303,18 +303,6 @@ def random_name(method: str) -> str:
     return f"random, as {method}"
 
 
-def stored(found: Interval) -> dict[str, Any]:
-    """An interval for the JSON.
-
-    Where every context shows one and the same difference there is no spread to take a p from: a sign-flip test of
-    so many contexts cannot go below 2^(1 − contexts), and that is what is kept.
-    """
-    kept = found.as_dict()
-    if found.se == 0 and found.estimate:
-        kept["p"] = 2.0 ** (1 - found.clusters)
-    return kept
-
-
 def measured(scores: Any, contexts: Any = None) -> dict[str, Any]:
     """Mean of the scores (n,) that are numbers, with its interval; `invalid` counts those that are not."""
     s = np.asarray(scores, float)
@@ -323,7 +311,7 @@ def measured(scores: Any, contexts: Any = None) -> dict[str, Any]:
         found = mean_interval(s[valid], None if contexts is None else np.asarray(contexts)[valid])
     else:
         found = Interval(np.nan, -np.inf, np.inf, np.inf, 0, 0, None, "no valid item")
-    return {**stored(found), "invalid": int((~valid).sum())}
+    return {**found.as_dict(), "invalid": int((~valid).sum())}
 
 
 def summarise(a: Answers) -> dict[str, Any]:
@@ -353,13 +341,13 @@ def compare(answers: dict[str, Answers], method: str) -> dict[str, Any]:
     kept = metrics.retention(plain.ability, done.ability, margin=MARGIN)
     twin_kept = metrics.retention(plain.ability, twin.ability, margin=MARGIN)
     return {
-        "gain": stored(same.gain),
-        "random_gain": stored(same.random_gain),
-        "advantage": stored(same.advantage),
+        "gain": same.gain.as_dict(),
+        "random_gain": same.random_gain.as_dict(),
+        "advantage": same.advantage.as_dict(),
         "adverse_share": metrics.adverse_share(plain.success, done.success, plain.contexts).as_dict(),
-        "ability_change": stored(kept.change),
+        "ability_change": kept.change.as_dict(),
         "ability_kept": bool(kept.kept),
-        "random_ability_change": stored(twin_kept.change),
+        "random_ability_change": twin_kept.change.as_dict(),
         "margin": MARGIN,
         "extra": {
             k: {

@@ -34,7 +34,7 @@ from valuelab.probes import Probe
 from valuelab.rewards.preferences import world_comparisons
 from valuelab.rewards.reward_model import LinearReward, fit_linear_reward, pair_features
 from valuelab.rlhf.loop import Config, train
-from valuelab.steering import Gate, Shift, level_probe, steer
+from valuelab.steering import Gate, Shift, add, distil, level_probe, steer
 from valuelab.values import VALUES, index
 from valuelab.weights import TuneConfig
 from valuelab.world import grammar
@@ -56,7 +56,8 @@ class Budget:
     Attributes:
         situations: on which layer and strength are chosen; layers: how many of them are tried.
         texts: training replies, and comparisons, each.
-        steps: of fine-tuning; dpo_steps: of each of the two DPO runs; rl_steps: of reinforcement learning.
+        steps: of fine-tuning; dpo_steps: of each of the two DPO runs; rl_steps: of reinforcement learning;
+            distil_steps: of learning vectors.
         rank: of the low-rank adapter.
         draws: replies to choose among, best-of-n.
         rehearsals: replies to choose among in self-rehearsal.
@@ -69,6 +70,7 @@ class Budget:
     steps: int = 24
     dpo_steps: int = 16
     rl_steps: int = 12
+    distil_steps: int = 60
     rank: int = 4
     draws: int = 8
     rehearsals: int = 4
@@ -430,6 +432,21 @@ def additive(kit: Kit, sign: int) -> Aligned:
     return Aligned(kit.lm, hooks=lambda: steer(kit.lm, shift), held=shift.probe.weight.nbytes)
 
 
+def distilled(kit: Kit, sign: int) -> Aligned:
+    """A vector for every block, learnt until the model answers without a persona line as it answers with one."""
+    asked = W.situations("train", kit.budget.texts, 15 + kit.seed, value=kit.value)
+    lines = [pair[sign < 0] for pair in planted.persona_pairs(kit.value, len(asked), kit.seed)]
+    plain = [models.chat(kit.lm, s.text) for s in asked]
+    told = [models.chat(kit.lm, s.text, system=line) for s, line in zip(asked, lines, strict=True)]
+    replies = models.generate(kit.lm, told, max_new_tokens=40, seed=kit.seed, batch_size=256)
+    vectors = distil(
+        kit.lm, plain, told, [f" {r}" for r in replies], range(kit.lm.n_layers), steps=kit.budget.distil_steps,
+        seed=kit.seed,
+    )  # fmt: skip
+    plan = add(vectors)
+    return Aligned(kit.lm, hooks=lambda: steer(kit.lm, plan), held=sum(v.nbytes for v in vectors.values()))
+
+
 def gated_minimal(kit: Kit, sign: int) -> Aligned:
     """The shortest step to the level of a persona line, and only where the question asks for a choice."""
     layer, p = kit.target(False)
@@ -527,6 +544,7 @@ METHODS: dict[str, Callable[[Kit, int], Aligned]] = {
     "policy in context": policy,
     "self-rehearsal": self_rehearsal,
     "additive": additive,
+    "distilled": distilled,
     "gated minimal": gated_minimal,
     "joint": joint,
     "best-of-n": best_of_n,

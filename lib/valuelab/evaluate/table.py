@@ -68,7 +68,7 @@ class Protocol:
     Attributes:
         items: held-out situations of the value; each is answered `repeats` times.
         others: held-out situations of each other value.
-        facts: questions with one right answer.
+        facts: questions with one right answer, others for each value.
         doses: how many system lines demand the opposite.
         tokens: longest reply.
         seed: of situations, facts and sampling.
@@ -116,7 +116,8 @@ def measure_cell(kit: Kit, method: str, p: Protocol) -> dict[str, Any]:
         "others": {u: scores(u, p.others) for u in others},
         "doses": {str(d): scores(value, len(own)) for d in p.doses},
         "own_against": by_item([opposes(r, value) for r in ask(down, own * p.repeats, None, p)[0]], p),
-        "facts": facts_right(up, p),
+        "facts": facts_right(up, facts_of(value, p)),
+        "facts_asked": [q for q, _ in facts_of(value, p)],
         "grammatical": [float(r.grammatical) for r in read[: len(free)]],
         "distinct_2": metrics.distinct_n(replies[: len(free)], 2),
         "repetition": float(np.mean([metrics.repetition(r, 3) for r in replies[: len(free)]])),
@@ -146,10 +147,14 @@ def by_item(scores: Sequence[float], p: Protocol) -> list[float]:
     return np.reshape(scores, (p.repeats, p.items)).mean(0).tolist()
 
 
-def facts_right(aligned: Aligned, p: Protocol) -> list[float]:
-    table = W.facts(p.facts, p.seed + 1)
-    said = aligned.answer([q for q, _ in table], tokens=20, temperature=0.0)
-    return [float(W.fact_is_right(r, a)) for r, (_, a) in zip(said, table, strict=True)]
+def facts_of(value: str, p: Protocol) -> list[tuple[str, str]]:
+    """Questions and answers for one value. Each has its own, for a loss is only seen where it is asked for."""
+    return W.facts(p.facts, p.seed + 1 + 10 * VALUES.index(value))
+
+
+def facts_right(aligned: Aligned, asked: Sequence[tuple[str, str]]) -> list[float]:
+    said = aligned.answer([q for q, _ in asked], tokens=20, temperature=0.0)
+    return [float(W.fact_is_right(r, a)) for r, (_, a) in zip(said, asked, strict=True)]
 
 
 # ------------------------------------------------------------------------------ all cells
@@ -157,7 +162,8 @@ def facts_right(aligned: Aligned, p: Protocol) -> list[float]:
 
 def card_of(lm: LM, p: Protocol, budget: Budget) -> dict[str, Any]:
     """What a cell must share with its neighbours to stand in one table."""
-    return json.loads(json.dumps({"model": lm.fingerprint, "protocol": asdict(p), "budget": asdict(budget)}))
+    card = {"model": lm.fingerprint, "protocol": asdict(p), "budget": asdict(budget), "layout": 2}
+    return json.loads(json.dumps(card))
 
 
 def cell_path(folder: Path, value: str, method: str) -> Path:
@@ -174,7 +180,7 @@ def finished(path: Path, card: dict[str, Any]) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        differs = [k for k in card if found["card"][k] != card[k]]
+        differs = [k for k in card if found["card"].get(k) != card[k]]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ReportError(f"{path} is damaged ({error}); delete it, and it is measured again.") from error
     if differs:
@@ -323,8 +329,8 @@ def row_of(cells: Cells, method: str) -> dict[str, Any]:
     targets = [VALUES.index(v) for v in cells.values]
     meant = np.zeros(E.shape, bool)
     meant[np.arange(len(E)), targets] = True
-    facts, plain_facts = (np.mean([cells.cells[v][m]["facts"] for v in cells.values], 0) for m in (method, PLAIN))
-    kept = metrics.retention(plain_facts, facts, margin=MARGIN)
+    asked = [q for v in cells.values for q in cells.cells[v][PLAIN]["facts_asked"]]  # some for several values
+    kept = metrics.retention(cells.scores(PLAIN, "facts"), cells.scores(method, "facts"), asked, margin=MARGIN)
     level = mean_interval(cells.scores(method, "own_for"), unit)
     spoken = cells.reply_clusters()
     grammatical = mean_interval(cells.scores(method, "grammatical"), spoken)

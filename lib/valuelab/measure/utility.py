@@ -134,13 +134,13 @@ class Utilities:
         """(N, 2) bounds of each option's rank, 1 = most wanted, from the joint uncertainty."""
         if self.covariance is None:
             return np.tile([1, len(self.mu)], (len(self.mu), 1))
+        from valuelab.measure.ranking import rank_bounds
+
         rng = np.random.default_rng(seed)
         values, vectors = np.linalg.eigh(self.covariance)
         root = vectors * np.sqrt(np.clip(values, 0, None))
         sample = self.mu + rng.standard_normal((draws, len(self.mu))) @ root.T
-        ranks = (-sample).argsort(1).argsort(1) + 1
-        tail = (1 - level) / 2
-        return np.quantile(ranks, [tail, 1 - tail], axis=0).T
+        return np.stack(rank_bounds(self.mu, sample, level=level), 1)
 
 
 def thurstone_probability(
