@@ -358,7 +358,8 @@ quiz(
 # put on the first line of the card, and which would your employer?
 #
 # **Misconceptions.** "'Not decided' means that I failed": it is an answer, and often the right one. "A plan may be loosened
-# after the run": then it was none. "Ability +0, interval of no width": not one answer changed, which is no certainty (10, section 2).
+# after the run": then it was none. "Ability +0, so nothing is lost": not one
+# answer changed, which is no certainty, and the interval says how much could be lost (10, section 2).
 #
 # **To cut.** 90 minutes: not given. One day: 11.1, 11.4 and the card. Semester: all, in groups of two, one model each.
 

@@ -189,7 +189,8 @@ def what_was_done(results: dict[str, Any]) -> list[Markup]:
         "The same held-out items were answered by the unsteered model, under each way of steering, "
         "and under random steps: at every token as long as the step that they are compared with, "
         "in another random direction for every item.",
-        "All comparisons are paired by item. Intervals are 95 %, with the context as the unit; "
+        "All comparisons are paired by item. Intervals are 95 %, with the context as the unit; those of "
+        "shares, and of their changes, are made of Wilson's, which keep a width where all answers are alike; "
         "p-values of the advantages are adjusted for all values and methods by Holm's rule.",
     ]  # fmt: skip
     left_out = [f"{m} for {value}" for value, one in results["values"].items() for m in one["not_run"]]
