@@ -457,8 +457,8 @@ show(
 # \Delta_b = \theta\big(\textstyle\sum_d w_{bd} N_d^{after}\big) - \theta\big(\sum_d w_{bd} N_d^{before}\big)$$
 #
 # The interval is that of the draws $\Delta_b$, value by value. Ranks need more care: among near-equals each draw adds
-# the noise a second time, and bare draws hold the rank of the true first of ten in 67 of 100 cases. So estimates and
-# draws are first drawn together by what noise has driven them apart (`ranking.rank_bounds`, empirical Bayes).
+# the noise a second time, so that the true first of ten is seldom drawn first and its interval often misses. So estimates
+# and draws are first drawn together by what noise has driven them apart (`ranking.rank_bounds`, empirical Bayes).
 #
 # From here on a model that was aligned is one small object: `answer(questions)` gives replies. How it was aligned,
 # by a prompt, a vector, or training, does not show. `Kit(model, value).build(method, +1)` makes one.
