@@ -5,6 +5,7 @@
 Eagerly and in CUDA graphs. Writes results/decode_GPU.json.
 """
 
+import functools
 import sys
 import time
 from pathlib import Path
@@ -14,16 +15,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 import timing
 import torch
 from kernels import hook_as_written
-from llama_shape import SHAPES, build
+from llama_shape import EPS, SHAPES, build
 
 from valuelab import kernels
 
+WAYS = ("unsteered", "fused", "fused into the norm", "eager as written", "fused 8 values", "unsteered")
 
-def steer_with(model, how: str, device="cuda"):
-    """Hook every block. how: "unsteered", "fused", "eager as written" or "fused 8 values"."""
+
+def steered(model, how: str, w, device="cuda"):
+    """The model's forward, steered at every block's output along `w`, and the handles of its hooks.
+
+    how: one of `WAYS`.
+    """
     d = model.shape.width
     dtype = next(model.parameters()).dtype
-    w = torch.randn(d, device=device) / d**0.5
     packed = kernels.settings(0.0, 1.0, device=device)
     many = kernels.settings(torch.zeros(8), torch.linspace(0, 1, 8), ["at least"] * 8, device)
     ready = kernels.prepare(torch.randn(8, d, device=device) / d**0.5, dtype)
@@ -37,19 +42,25 @@ def steer_with(model, how: str, device="cuda"):
     def written(module, inputs, out):
         return hook_as_written(out.view(-1, d), w, packed, 1.0).view(out.shape)
 
+    def into_the_norm(x, residual, gain):
+        return kernels.add_steer_norm(x, residual, gain, w, packed, eps=EPS)
+
+    if how == "fused into the norm":
+        return functools.partial(model, join=into_the_norm), []
     hook = {"fused": fused, "fused 8 values": joint, "eager as written": written}.get(how)
-    return [b.register_forward_hook(hook) for b in model.blocks] if hook else []
+    return model, [b.register_forward_hook(hook) for b in model.blocks] if hook else []
 
 
-def measure(model, tokens, where, how: str, graph: bool, device="cuda") -> dict:
+def measure(model, tokens, where, how: str, graph: bool) -> dict:
     """Median time of one forward pass with this steering."""
-    handles = steer_with(model, how, device)
+    d = model.shape.width
+    forward, handles = steered(model, how, torch.randn(d, device="cuda") / d**0.5)
     try:
         with torch.no_grad():
-            run = lambda: model(tokens, where)  # noqa: E731
+            run = lambda: forward(tokens, where)  # noqa: E731
             if graph:
                 run = timing.graphed(run)
-            return timing.time_us(run, budget_ms=1500, flush=False)
+            return timing.time_us(run, budget_ms=1500, queued=False)
     finally:
         for handle in handles:
             handle.remove()
@@ -67,14 +78,14 @@ def rows_of(name: str, batch: int, prefill: int, length: int) -> list[dict]:
             if phase == "prefill" and graph:
                 continue
             base = None
-            for how in ("unsteered", "fused", "eager as written", "fused 8 values", "unsteered"):
+            for how in WAYS:
                 row = {"model": name, "batch": batch, "phase": phase, "tokens": len(at),
                        "graph": graph, "steering": how}  # fmt: skip
                 row |= measure(model, tokens, at, how, graph)
                 base = base or row["median_us"]
                 row["of_unsteered"] = row["median_us"] / base
                 rows.append(row)
-                print(f"{name} batch {batch:3} {phase:8} {'graph' if graph else 'eager':6}{how:18}"
+                print(f"{name} batch {batch:3} {phase:8} {'graph' if graph else 'eager':6}{how:20}"
                       f"{row['median_us'] / 1000:9.3f} ms  {row['of_unsteered']:.3f}", flush=True)  # fmt: skip
     del model
     torch.cuda.empty_cache()

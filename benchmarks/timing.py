@@ -11,13 +11,18 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-def time_us(run, before=None, budget_ms=120.0, flush=True) -> dict:
+WAIT_CYCLES = 2_000_000  # about a millisecond: longer than the host needs to queue any call here
+
+
+def time_us(run, before=None, budget_ms=120.0, queued=True) -> dict:
     """Median, 20th and 80th percentile of one call, in microseconds.
 
-    `before()` runs untimed ahead of each call. `flush` overwrites the L2 cache there, too, so that
-    small inputs are not served from it.
+    `before()` runs untimed ahead of each call. `queued` measures the GPU alone: it waits until the
+    host has queued the whole call, because a kernel of 20 us takes longer than that to launch from
+    Python, and the L2 cache is overwritten first, so that small inputs are not served from it.
+    Without it the launches count, as they do for whoever runs a model.
     """
-    junk = torch.empty(256 * 2**20, dtype=torch.int8, device="cuda") if flush else None
+    junk = torch.empty(256 * 2**20, dtype=torch.int8, device="cuda") if queued else None
     for _ in range(3):
         if before:
             before()
@@ -39,6 +44,7 @@ def _one(run, before, junk) -> float:
         before()
     if junk is not None:
         junk.zero_()
+        torch.cuda._sleep(WAIT_CYCLES)
     start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
     run()
@@ -51,7 +57,7 @@ def copy_bandwidth() -> float:
     """Bytes a second of a plain 2 GiB device-to-device copy, reads and writes counted."""
     source = torch.empty(2**31, dtype=torch.int8, device="cuda")
     target = torch.empty_like(source)
-    found = time_us(lambda: target.copy_(source), flush=False)
+    found = time_us(lambda: target.copy_(source), queued=False)
     return 2 * source.numel() / (found["median_us"] * 1e-6)
 
 
