@@ -64,6 +64,14 @@ model: $(READY) ## write the planted corpus and train the embedded model again, 
 	$(BIN)/python -m valuelab.world.train --out lib/valuelab/world/model
 	$(BIN)/python benchmarks/world.py
 
+# uv alone can resolve to the lowest versions that pyproject.toml promises
+floors: ## every test and notebook with the oldest libraries promised, in build/floors (downloads some GB)
+	$(PYTHON) -m venv build/floors
+	build/floors/bin/python -m pip install --quiet uv
+	build/floors/bin/uv pip install --quiet --python build/floors/bin/python --resolution lowest-direct --editable '.[dev]'
+	$(ONE) build/floors/bin/python -m pytest -n $(JOBS) --dist loadscope $(NBVAL) --ignore=tests/browser --ignore=tests/grading \
+		--deselect tests/test_repository.py::test_what_is_tested_is_what_is_pinned tests solutions notebooks
+
 gpu: ## on a machine with a GPU: the kernels' tests compiled, then the benchmarks (installs nothing)
 	TRITON_INTERPRET=0 VALUELAB_KERNELS=auto PYTHONPATH=lib $(PYTHON) -m pytest tests/gpu -p no:cacheprovider
 	PYTHONPATH=lib $(PYTHON) benchmarks/gpu_table.py
@@ -76,4 +84,4 @@ clean: ## remove what set-up and tests left behind (.venv too)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build out lib/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup lab test browser grade tracks course build site kit model gpu lint clean
+.PHONY: help setup lab test browser grade tracks course build site kit model floors gpu lint clean

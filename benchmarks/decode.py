@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import timing
 import torch
-from kernels import hook_as_written
+from kernel_speed import hook_as_written
 from llama_shape import EPS, SHAPES, build
 
 from valuelab import kernels

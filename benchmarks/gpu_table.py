@@ -109,9 +109,9 @@ def main() -> int:
     status = 0
     if "--table" not in sys.argv:
         import decode
-        import kernels
+        import kernel_speed
 
-        status = kernels.main() or decode.main()
+        status = kernel_speed.main() or decode.main()
     print(write_table())
     return status
 

@@ -416,7 +416,7 @@ def explain(source: str, error: Exception) -> ModelError:
             f"is not on this machine and the hub cannot be reached{off}; go online once, or give "
             "a folder that holds the model"
         )
-    elif "Repo id must" in text:
+    elif "Repo id must" in text or "HFValidation" in kinds:
         what = "is neither a folder here nor a hub id of the form owner/name; check the spelling"
     else:
         what = f"could not be loaded ({first_line(error)}); check the name and the files"

@@ -64,3 +64,14 @@ def test_the_interpreter_asked_for_too_late_is_refused_with_the_repair():
         VALUELAB_KERNELS="interpret",
     )
     assert done.returncode != 0 and "TRITON_INTERPRET=1 before" in done.stderr
+
+
+def test_an_interpreter_that_does_not_fit_this_numpy_is_refused_with_the_repair():
+    if sys.platform != "linux":
+        return
+    done = run(
+        "import numpy, triton\nnumpy.__version__, triton.__version__ = '2.5.2', '3.6.0'\n"
+        "from valuelab import kernels\nkernels.start_interpreter()",
+        TRITON_INTERPRET="1",
+    )
+    assert done.returncode != 0 and "Install triton 3.7 or newer, or numpy<2.5" in done.stderr

@@ -151,6 +151,7 @@ def run(tmp_path, trainers, processes=1):
     launch = [sys.executable]
     if processes > 1:  # accelerate's own launcher wants mpirun on CPU; torchrun does without
         launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        launch += ["--local-addr=localhost"]  # this machine's own name need not resolve
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
                    "ACCELERATE_USE_CPU": "true",
                    "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 import torch
+import transformers
 from tiny_models import ARCHITECTURES, D_MODEL, N_LAYERS, TEXTS, real_folder, tiny_lm
 from torch import nn
 
@@ -103,14 +104,16 @@ def test_batched_equals_single_with_gates_and_targets_of_their_own(architecture,
 @EVERY
 def test_a_closed_gate_is_bit_exact_and_an_open_one_is_not(architecture):
     lm = tiny_lm(architecture)
+    # before transformers 5 an expert multiplies all rows sent to it at once: another row's route moves the last bit
+    shared = architecture == "qwen3_moe" and transformers.__version__.startswith("4.")
     plan = minimal(probes_at(lm), 0.95) + add({0: torch.ones(D_MODEL)}) + remove(probe_at(lm, 1))
     for side in ("left", "right"):
         plain, real = prefill(lm, TEXTS, side)
         with steer(lm, plan, gate=[False, True, False, False, True]):
             steered, _ = prefill(lm, TEXTS, side)
         for row, is_open in enumerate([False, True, False, False, True]):
-            same = torch.equal(steered[row][real[row]], plain[row][real[row]])
-            assert same != is_open
+            change = (steered[row][real[row]] - plain[row][real[row]]).abs().max()
+            assert change > 0.1 if is_open else change <= (1e-5 if shared else 0)
         with steer(lm, plan, gate=Gate(probe_at(lm, 0), 1.0, 1.0)):
             assert torch.equal(prefill(lm, TEXTS, side)[0], plain)
 

@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -78,7 +79,8 @@ def start_interpreter() -> None:
     Triton decides this when it is imported: set late, `tl.sum` and `tl.max` stay compiled and die.
 
     Raises:
-        RuntimeError: there is no Triton here, or it is already in this process, compiled.
+        RuntimeError: there is no Triton here, it does not fit this numpy, or it is already in this
+            process, compiled.
     """
     if not available():
         raise RuntimeError(
@@ -87,14 +89,25 @@ def start_interpreter() -> None:
         )
     if "triton" not in sys.modules:
         os.environ["TRITON_INTERPRET"] = "1"
+    import numpy
+    import triton
     import triton.language as tl
 
+    if _release(triton) < (3, 7) and _release(numpy) >= (2, 5):
+        raise RuntimeError(
+            f"kernels: the interpreter of Triton {triton.__version__} cannot count in a loop with numpy "
+            f"{numpy.__version__}. Install triton 3.7 or newer, or numpy<2.5; or use VALUELAB_KERNELS=torch."
+        )
     if type(tl.sum).__name__ != "InterpretedFunction":
         raise RuntimeError(
             "kernels: Triton was imported before its interpreter was asked for, so it cannot be "
             "interpreted in this process any more. Restart, and set TRITON_INTERPRET=1 before the "
             "first import (transformers' model classes import triton, too)."
         )
+
+
+def _release(package: ModuleType) -> tuple[int, ...]:
+    return tuple(int(part) for part in package.__version__.split(".")[:2])
 
 
 def _asked_by_triton() -> bool:

@@ -1,6 +1,6 @@
 """Microbenchmarks of the kernels against torch as people write it, at its best, and compiled.
 
-    PYTHONPATH=lib python benchmarks/kernels.py        (needs a CUDA GPU; about 4 minutes)
+    PYTHONPATH=lib python benchmarks/kernel_speed.py        (needs a CUDA GPU; about 4 minutes)
 
 Writes results/kernels_GPU.json. Every row: shape, bytes as counted, median time with spread, GB/s,
 share of the copy bandwidth measured in the same run.
@@ -205,7 +205,7 @@ def linear_rows(table, n=8192, v=128_256, d=D):
 def main() -> int:
     """Measure all, save, and print where."""
     if not torch.cuda.is_available():
-        print("kernels.py: no CUDA GPU here, nothing measured. Run it on a machine with one.")
+        print("kernel_speed.py: no CUDA GPU here, nothing measured. Run it on a machine with one.")
         return 1
     started = time.time()
     torch.manual_seed(0)
