@@ -16,6 +16,7 @@ from scipy import optimize
 from scipy.special import expit, log_ndtr, ndtr
 
 from valuelab.measure.intervals import Interval, mean_interval
+from valuelab.measure.ranking import rank_bounds
 
 __all__ = [
     "Edges",
@@ -134,8 +135,6 @@ class Utilities:
         """(N, 2) bounds of each option's rank, 1 = most wanted, from the joint uncertainty."""
         if self.covariance is None:
             return np.tile([1, len(self.mu)], (len(self.mu), 1))
-        from valuelab.measure.ranking import rank_bounds
-
         rng = np.random.default_rng(seed)
         values, vectors = np.linalg.eigh(self.covariance)
         root = vectors * np.sqrt(np.clip(values, 0, None))

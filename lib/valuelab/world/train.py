@@ -273,11 +273,13 @@ def save(model, tokenizer, out: Path, figures: dict) -> None:
 
 
 def spell_for_older_versions(path: Path) -> None:
-    """Names that transformers 4.57 knows as well as 5: 5 writes others, and reads both."""
+    """One file, whichever version wrote it, in names that transformers 4.57 and 5 both read."""
     config = json.loads(path.read_text())
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    config["additional_special_tokens"] = config.pop("extra_special_tokens")
-    config.pop("backend", None)
+    extra = config.pop("extra_special_tokens")  # 5's name; 4.57 writes it empty beside its own
+    config.setdefault("additional_special_tokens", extra)
+    for written_by_one in ("backend", "added_tokens_decoder"):
+        config.pop(written_by_one, None)
     path.write_text(json.dumps(dict(sorted(config.items())), indent=2) + "\n")
 
 
