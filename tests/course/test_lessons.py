@@ -8,7 +8,7 @@ from nbconvert.filters import markdown2html
 
 from valuelab.course import site
 from valuelab.course.build import notebook, root
-from valuelab.course.lesson import lookup, read
+from valuelab.course.lesson import lookup, names_used, read
 from valuelab.course.tracks import TRACKS
 
 LESSONS = {p.stem: read(p) for p in sorted((root() / "solutions").glob("[0-9][0-9]_*.py"))}
@@ -183,3 +183,29 @@ def test_the_last_words_say_where_to_go_from_here(slug):
     last = LESSONS[slug].cells[-1]
     assert last.kind == "markdown" and last.text.startswith("## Where to go from here\n")
     assert "](" in last.text and len(re.findall(r"[.?!](?=\s|$)", last.text)) <= 2
+
+
+def bound(cell) -> set[str]:
+    """Names that a code cell's imports and definitions bind."""
+    nodes = list(ast.walk(ast.parse(re.sub(r"^[%!].*$", "", cell.source, flags=re.M))))
+    imported = {a.asname or a.name for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names}
+    return imported | {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("kind", ["student", "solution"])
+@each_lesson
+def test_what_a_learner_wrote_is_what_later_cells_run(slug, kind):
+    written = {}
+    for cell in (c for c in notebook(LESSONS[slug], kind).cells if c.cell_type == "code"):
+        assert not bound(cell) & set(written), f"binds {written} again:\n{cell.source}"
+        if found := re.search(r"^(\w+) = check\(", cell.source, re.M):
+            written[found[1]] = cell.id
+
+
+@each_lesson
+def test_an_exercise_of_nbgraders_does_not_depend_on_an_earlier_one(slug):
+    names = [c.function.rpartition(".")[2] for c in LESSONS[slug].exercises if c.function]
+    for cell in notebook(LESSONS[slug], "nbgrader").cells:
+        if cell.cell_type == "code" and "exercise" in cell.metadata:
+            used = names_used(cell.source) & set(names)
+            assert used <= bound(cell), cell.source

@@ -74,7 +74,7 @@ def _metadata(cell: Cell) -> dict:
 
 def notebook(lesson: Lesson, kind: str) -> nbformat.NotebookNode:
     """The lesson as a notebook without outputs; kind is "student", "solution" or "nbgrader"."""
-    cells = []
+    cells, written = [], set()
     for i, c in enumerate(x for x in lesson.cells if "instructor" not in x.tags):
         meta, cell_id = _metadata(c), f"{lesson.slug[:40].replace('_', '-')}-{i:03d}"
         if c.kind == "markdown":
@@ -82,7 +82,11 @@ def notebook(lesson: Lesson, kind: str) -> nbformat.NotebookNode:
             continue
         source = c.text
         if c.kind == "exercise":
-            source = {"student": stub_of, "solution": solution_of, "nbgrader": marked_solution_of}[kind](c)
+            if kind == "nbgrader":
+                source = marked_solution_of(c)
+            else:
+                source = (stub_of if kind == "student" else solution_of)(c, written)
+                written.add(c.function.rpartition(".")[2])
             meta = {**meta, "exercise": c.exercise}
         if kind == "nbgrader" and c.kind in ("exercise", "check"):
             meta["nbgrader"] = grading.metadata(c, lesson)

@@ -19,6 +19,7 @@ import importlib.util
 import inspect
 import re
 import textwrap
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -171,15 +172,15 @@ def names_used(source: str) -> set[str]:
     return read - made
 
 
-def imports_for(source: str, module: ModuleType) -> str:
-    """The import lines with which a function's source runs in a notebook.
+def imports_for(source: str, module: ModuleType, defined: Collection[str] = ()) -> str:
+    """The import lines with which a function's source runs in a notebook where `defined` names stand already.
 
     What the module imports is imported from where the module has it; what it defines, from the module.
     """
     package = module.__package__ or ""
     plain, members = set(), {}
     known = _imported(module)
-    for name in sorted(names_used(source)):
+    for name in sorted(names_used(source) - set(defined)):
         if name in known:
             origin, original = known[name]
             if not origin:
@@ -215,8 +216,8 @@ def _imported(module: ModuleType) -> dict[str, tuple[str, str]]:
     return found
 
 
-def solution_of(cell: Cell) -> str:
-    """The exercise cell as the solution shows it."""
+def solution_of(cell: Cell, earlier: Collection[str] = ()) -> str:
+    """The exercise cell as the solution shows it, below the `earlier` exercises, whose functions it calls."""
     if not cell.function:
         return cell.text
     function = lookup(cell.function, cell.place)
@@ -225,7 +226,7 @@ def solution_of(cell: Cell) -> str:
         source = textwrap.dedent(inspect.getsource(function)).strip()
     except (OSError, TypeError) as error:
         raise LessonError(f"{cell.place}: {cell.function} has no Python source to show ({error}).") from error
-    head = imports_for(source, inspect.getmodule(function))
+    head = imports_for(source, inspect.getmodule(function), earlier)
     return f"{head}\n\n\n{source}" if head else source
 
 
@@ -240,10 +241,10 @@ def parts_of(source: str) -> tuple[str, str]:
     return "\n".join(lines[:cut]), "\n".join(lines[cut:])
 
 
-def stub_of(cell: Cell) -> str:
+def stub_of(cell: Cell, earlier: Collection[str] = ()) -> str:
     """The exercise cell as the student gets it."""
     if cell.function:
-        head, _ = parts_of(solution_of(cell))
+        head, _ = parts_of(solution_of(cell, earlier))
         return head + "\n    raise NotImplementedError"
     return re.sub(
         r"([ \t]*)### BEGIN SOLUTION.*?### END SOLUTION", r"\1raise NotImplementedError", cell.text, flags=re.S
@@ -251,7 +252,10 @@ def stub_of(cell: Cell) -> str:
 
 
 def marked_solution_of(cell: Cell) -> str:
-    """The exercise cell with nbgrader's marks around what the student is to write."""
+    """The exercise cell with nbgrader's marks around what the student is to write.
+
+    It imports what earlier exercises wrote, so that a mistake there costs no mark here.
+    """
     if not cell.function:
         return cell.text
     head, body = parts_of(solution_of(cell))
