@@ -349,8 +349,8 @@ def kl_cov(covariance: Tensor, mask: Tensor, share: float = 2e-3) -> Selection:
 
     Args:
         covariance, mask: (n, t), as `token_covariance` gives them.
-        share: of all tokens of replies, at least one token. (Published settings say it in per cent:
-            0.2 is 2e-3.)
+        share: of all tokens of replies, rounded to the nearest whole number, at least one token.
+            (Published settings say it in per cent: 0.2 is 2e-3.)
 
     Raises:
         ValueError: share is outside (0, 1].
