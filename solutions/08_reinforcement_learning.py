@@ -928,6 +928,6 @@ quiz(
 # ## Where to go from here
 #
 # Repeat a run with TRL on a model of your own, and draw reward against KL as here:
-# `valuelab.rewards.plugins.trl_rewards` makes of your rewards the AND that TRL's trainers take, and puts back the end
-# token that TRL strips from replies (`eos_token`, `eos_token_id`). Next: [lesson 09](09_values_in_the_weights.ipynb)
-# looks at what training left in the weights.
+# `valuelab.rewards.plugins.trl_rewards` turns your rewards and their references into the AND for TRL's trainers, and
+# puts back the end token that TRL strips from replies (`eos_token`, `eos_token_id`). Next: [lesson
+# 09](09_values_in_the_weights.ipynb) looks at what training left in the weights.
