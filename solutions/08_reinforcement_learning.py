@@ -308,13 +308,15 @@ claim("in the reward, k1 pulls with the exact gradient", torch.allclose(through_
 # ### Exercise 8.5 · Group scaling
 #
 # $(R - \text{mean}) / (\text{std} + \epsilon)$ for `rewards` `(prompts, replies)`. The mean is always the group's; `scale`
-# says whose standard deviation: the group's, the batch's, or none.
+# says whose standard deviation: the group's, the batch's, or none. The group's is `standardise` of exercise 7.7, and
+# `centre` of lesson 07 takes the mean away; both are there for use.
 #
-# <details><summary>Hint 1: center first</summary><code>rewards.mean(dim=-1, keepdim=True)</code></details>
+# <details><summary>Hint 1: center first</summary><code>centre(rewards)</code>, that is,
+# <code>rewards - rewards.mean(dim=-1, keepdim=True)</code></details>
 #
-# <details><summary>Hint 2: nearly the whole</summary>The centred rewards over <code>spread + eps</code>, with
-# <code>rewards.std(dim=-1, keepdim=True)</code> or <code>rewards.std()</code> as the spread: torch divides by n - 1, as the
-# trainers do. For "none" only the mean goes.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>standardise(rewards, eps=eps)</code> for "group". For "batch" the
+# centred rewards over <code>rewards.std() + eps</code>: torch divides by n - 1, as the trainers do. For "none" only the
+# mean goes.</details>
 #
 # What you should see: with "group" a prompt whose replies differ by a hundredth pulls as hard as one
 # where they differ by ten.

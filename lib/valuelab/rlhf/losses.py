@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from valuelab.rewards.transforms import centre, standardise
 from valuelab.rlhf.kl import ESTIMATORS, k1
 
 __all__ = [
@@ -105,11 +106,10 @@ def group_normalised(rewards: Tensor, scale: str = "group", eps: float = 1e-4) -
         )
     if scale not in ("group", "batch", "none"):
         raise ValueError(f"group_normalised: scale={scale!r}; choose 'group', 'batch' or 'none'.")
-    centred = rewards - rewards.mean(dim=-1, keepdim=True)
-    if scale == "none":
-        return centred
-    spread = rewards.std(dim=-1, keepdim=True) if scale == "group" else rewards.std()
-    return centred / (spread + eps)
+    if scale == "group":
+        return standardise(rewards, eps=eps)
+    centred = centre(rewards)
+    return centred if scale == "none" else centred / (rewards.std() + eps)
 
 
 def gae(
