@@ -465,7 +465,7 @@ show(
     f"raw weight: {float(raw8[0].mean()):.1%}, by the AND: {float(and8[0].mean()):.1%}; difference in points "
     f"{100 * gain.estimate:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over questions: {verdict}. In the worst tenth of "
     f"the questions the weaker value has {float(torch.quantile(raw8[1], 0.1)):.2f} and "
-    f"{float(torch.quantile(and8[1], 0.1)):.2f}. KL {costs[0]:.2f} and {costs[1]:.2f} nats, bound {best_of_n_kl(8):.2f}.",
+    f"{float(torch.quantile(and8[1], 0.1)):.2f}. KL {costs[0]:.3f} and {costs[1]:.3f} nats, bound {best_of_n_kl(8):.3f}.",
 )
 claim("at the same n the two recipes pay the same KL to a twentieth of a nat", abs(costs[0] - costs[1]) < 0.05)
 claim("and not more than log n - (n-1)/n", max(costs) <= best_of_n_kl(8) + 1e-9)
