@@ -311,7 +311,7 @@ claim("in the reward, k1 pulls with the exact gradient", torch.allclose(through_
 # says whose standard deviation: the group's, the batch's, or none. The group's is `standardise` of exercise 7.7, and
 # `centre` of lesson 07 takes the mean away; both are there for use.
 #
-# <details><summary>Hint 1: center first</summary><code>centre(rewards)</code>, that is,
+# <details><summary>Hint 1: centre first</summary><code>centre(rewards)</code>, that is,
 # <code>rewards - rewards.mean(dim=-1, keepdim=True)</code></details>
 #
 # <details><summary>Hint 2: nearly the whole</summary><code>standardise(rewards, eps=eps)</code> for "group". For "batch" the
