@@ -172,8 +172,8 @@ claim("the gradient by hand is that of autograd", worst < 1e-9)
 #
 # The judge is noisy: a reply whose true (*gold*) reward is higher by $\Delta$ wins with probability
 # $p = \sigma(2\Delta)$ only. So even the true reward is right in no more than $E[\max(p, 1-p)]$ of the
-# comparisons, the **Bayes rate**. In the planted world it is known. Elsewhere let two equally noisy judges
-# see the same pairs: if they agree in a share $a$, the Bayes rate lies between $a$ and
+# comparisons, the **Bayes rate**. In the planted world it is known. Elsewhere let two equally noisy judges,
+# who err independently, see the same pairs: if they agree in a share $a$, the Bayes rate lies between $a$ and
 # $\tfrac12(1+\sqrt{2a-1})$, for $a = E[p^2 + (1-p)^2]$.
 #
 # The reward here is linear in the hidden states of the unchanged model (mean over the reply, all
@@ -227,8 +227,8 @@ claim("it does not beat the Bayes rate by more than noise", low <= best)
 # %% [markdown]
 # ### Exercise 6.3 · The reliability curve
 #
-# `confidence` and `won` are `(n,)`; return mean confidence, share won and count, each `(bins,)`. With fewer
-# pairs than bins, take as many bins as pairs.
+# `confidence` and `won` are `(n,)`; return mean confidence, share won and count, each `(bins,)`. Where n does not
+# divide evenly, the counts differ by one at most; with fewer pairs than bins, take as many bins as pairs.
 #
 # <details><summary>Hint 1: what has to be sorted?</summary>Not the two tensors, each for itself: a pair must keep
 # its confidence and its outcome. Find one <em>order</em>, and cut that into parts.</details>
@@ -487,8 +487,10 @@ claim("15 pairs of a new judge are enough to beat the shared direction by 15 poi
 # Length, relevance to the question and lack of repetition make a reward without a single comparison
 # (R³, arXiv 2402.03469): $r = \frac{\text{words}}{100}\cdot\text{relevance}\cdot\frac{\text{distinct trigrams}}{\text{trigrams}}$.
 # A *trigram* is three words in a row. Relevance is here the cosine between the mean hidden states of question
-# and reply; the paper has a retrieval model for it. A reward model that does not beat this rival has not
-# shown that it learnt anything about values.
+# and reply, after the mean over all questions is subtracted from the one and that over all replies from the
+# other; the paper has a retrieval model for it. Chosen and rejected replies are read together, so that both have
+# the same mean subtracted. A reward model that does not beat this rival has not shown that it learnt anything
+# about values.
 
 # %% [markdown]
 # ### Exercise 6.7 · Repetition
@@ -512,10 +514,8 @@ distinct_trigrams = check("6.7", distinct_trigrams)
 # %%
 relevance = cosine_relevance(lm)
 prompts = [c.prompt for c in test]
-rival = relevance_reward(prompts, [c.chosen for c in test], relevance) - relevance_reward(
-    prompts, [c.rejected for c in test], relevance
-)
-rival_share = accuracy(rival)
+both = relevance_reward(prompts * 2, [c.chosen for c in test] + [c.rejected for c in test], relevance)
+rival_share = accuracy(both[: len(test)] - both[len(test) :])
 display(Markdown(f"The rival: {rival_share[0]:.2f} [{rival_share[1]:.2f}, {rival_share[2]:.2f}]; ours {share:.2f}."))
 claim("the reward model beats the rival that never saw a preference", low > rival_share[2])
 

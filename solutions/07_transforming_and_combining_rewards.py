@@ -120,12 +120,13 @@ show(
 #
 # 1. **Predict**: a reply sits exactly at its reference. What is $u$?
 # 2. **Write** the body. One line does it; the second line guards against a silent trap: a reference
-#    of shape `(prompts,)` would run along the *replies*.
+#    of shape `(prompts,)` would run along the *replies*, so raise `ValueError` there.
 #
 # <details><summary>Hint 1: what is it made of?</summary>The logarithm of a sigmoid of a difference.</details>
 #
 # <details><summary>Hint 2: nearly the whole</summary><code>F.logsigmoid(r - r_ref)</code>: for x = -200 the sigmoid is 0
-# in float32 and its logarithm minus infinity, and <code>F.logsigmoid</code> gives -200. Before that, a
+# in float32 and its logarithm minus infinity, and <code>F.logsigmoid</code> gives -200. Before that,
+# <code>r_ref = torch.as_tensor(r_ref)</code>, for a plain number has no <code>ndim</code>; then a
 # <code>ValueError</code> unless <code>r_ref.ndim</code> is 0 or <code>r.ndim</code>.</details>
 #
 # What you should see: $u = -\log 2 \approx -0.69$ at the reference, slope one half.
@@ -329,7 +330,8 @@ claim("at equal KL the AND beats every weight of the raw sum by 5 points", by_an
 # ### Exercise 7.5 · The winner's distribution
 #
 # **Predict** on paper: three replies with scores 1, 2, 3 and equal base probability, n = 2. How often
-# does the best one win? **Write** `best_of_n(scores, n, log_base)`, all `(prompts, replies)`: log-probabilities of the winner.
+# does the best one win? **Write** `best_of_n(scores, n, log_base)`: log-probabilities of the winner. All are
+# `(..., replies)`, for one prompt or many; without `log_base` the base is uniform.
 #
 # <details><summary>Hint 1: how do I get F?</summary>Sort the scores, add up the sorted base probabilities.
 # <code>torch.searchsorted</code> on the sorted scores finds where a block of ties begins
@@ -349,7 +351,7 @@ best_of_n = check("7.5", best_of_n)
 # Do the two formulas for scores without ties hold, and what does a larger n still buy?
 
 # %%
-by_hand = best_of_n(torch.tensor([1.0, 2.0, 3.0]), 2).exp()
+by_hand = best_of_n(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), 2).exp()
 claim("of three equally likely replies the best wins 5 times in 9", abs(float(by_hand[2]) - 5 / 9) < 1e-9)
 
 many = torch.arange(1000, dtype=torch.float64)
@@ -363,6 +365,8 @@ axes[1].plot(draws, exact_win, "o", label="exact")
 axes[1].plot(draws, [best_of_n_win_rate(n) for n in draws], "-", label="n / (n+1)")
 for ax, y in zip(axes, ("KL from the base (nats)", "win rate against the base"), strict=True):
     ax.set(xscale="log", xlabel="n", ylabel=y)
+    ax.set_xticks(draws, draws)
+    ax.minorticks_off()
     ax.legend(fontsize=10)
 fig.tight_layout()
 show(fig, f"Best of 32 costs {exact_kl[-1]:.2f} nats and beats a base reply {exact_win[-1]:.0%} of the time.")
@@ -394,7 +398,7 @@ claim(
 #
 # The 32 replies are a finite set again, so what best-of-n keeps of them is computed, not sampled. The
 # raw sum may use the best of five weights, chosen afterwards with the gold reward in hand. The AND has
-# nothing to tune. **Predict** who wins, and whether the two pay the same KL.
+# no weight to tune. **Predict** who wins, and whether the two pay the same KL.
 
 # %%
 lm = models.load()
@@ -443,6 +447,8 @@ for (name, rows_of_n), style in zip(by_n.items(), ("s-", "^--"), strict=True):
     axes[1].plot(drawn, [float(torch.quantile(k[1], 0.1)) for k in rows_of_n], style, ms=5, label=name)
 for ax, y in zip(axes, ("replies good in both", "gold of the weaker value, worst tenth"), strict=True):
     ax.set(xscale="log", xlabel="n", ylabel=y)
+    ax.set_xticks(drawn, drawn)
+    ax.minorticks_off()
     ax.legend(fontsize=10)
 fig.tight_layout()
 raw8, and8 = (rows_of_n[drawn.index(8)] for rows_of_n in by_n.values())
@@ -459,7 +465,7 @@ show(
     f"raw weight: {float(raw8[0].mean()):.1%}, by the AND: {float(and8[0].mean()):.1%}; difference in points "
     f"{100 * gain.estimate:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over questions: {verdict}. In the worst tenth of "
     f"the questions the weaker value has {float(torch.quantile(raw8[1], 0.1)):.2f} and "
-    f"{float(torch.quantile(and8[1], 0.1)):.2f}. KL {costs[0]:.2f} and {costs[1]:.2f} nats, bound {best_of_n_kl(8):.2f}.",
+    f"{float(torch.quantile(and8[1], 0.1)):.2f}. KL {costs[0]:.3f} and {costs[1]:.3f} nats, bound {best_of_n_kl(8):.3f}.",
 )
 claim("at the same n the two recipes pay the same KL to a twentieth of a nat", abs(costs[0] - costs[1]) < 0.05)
 claim("and not more than log n - (n-1)/n", max(costs) <= best_of_n_kl(8) + 1e-9)
@@ -468,8 +474,9 @@ claim("best-of-8 by the AND keeps more replies that are good in both than the mo
 # %% [markdown]
 # Who won stands in the caption. Compare it with section 4, where the AND was clearly ahead: there the rewards
 # *were* the truth and good replies were common; here judges err, few replies are good in both, and there are 30
-# questions. The KL is the same because each recipe only decides *which* of eight replies is kept. Where it
-# falls below the bound, the model wrote the same reply more than once: ties.
+# questions. The KL is the same because each recipe only decides *which* of eight replies is kept. It lies a little
+# below the bound, which is for scores without ties among endlessly many replies: here there are 32. Replies
+# written twice would lower it further.
 
 # %% [markdown] minutes=6
 # ## 7 · The honest table
@@ -677,7 +684,7 @@ kept = {k: float(centre(u).abs().mean()) for k, u in utilities.items()}
 scaled = {k: float(standardise(u).abs().mean()) for k, u in utilities.items()}
 fig, ax = plt.subplots(figsize=(6, 3.5))
 place = np.arange(2)
-ax.bar(place - 0.2, list(kept.values()), 0.4, label="centred only (leave-one-out, RLOO)", hatch="//")
+ax.bar(place - 0.2, list(kept.values()), 0.4, label="centred only", hatch="//")
 ax.bar(place + 0.2, list(scaled.values()), 0.4, label="group-scaled (GRPO default)")
 ax.set_xticks(place, [f"{k} prompts" for k in kept])
 ax.set(ylabel="mean |advantage|", ylim=(0, 1.1))
@@ -693,8 +700,8 @@ claim("group-scaled: the two pull about equally hard, so the transform was in va
 
 # %% [markdown]
 # The same division erases explicit value weights, by which a prompt that matters more pays more (RLEV, arXiv
-# 2510.20187): a factor per prompt cancels, up to $\epsilon$. Use a leave-one-out baseline (lesson 08), or
-# TRL's `scale_rewards="none"`.
+# 2510.20187): a factor per prompt cancels, up to $\epsilon$. Use a leave-one-out baseline (lesson 08), which is
+# centring times $n/(n-1)$ for $n$ replies, or TRL's `scale_rewards="none"`.
 
 # %%
 correct = (torch.rand(100, 8, generator=generator, dtype=torch.float64) < 0.5).double()
@@ -753,7 +760,7 @@ quiz(
         ("No policy on these n replies keeps all promises.", True,
          "A feasible dual is a KL, and none of n equally likely replies is further than log n."),
         ("The optimiser diverged; a smaller step would help.", False,
-         "The value itself is the proof, however it was found: any λ with g(λ) > log n will do."),
+         "The value itself is the proof, however it was found: any λ ≥ 0 with g(λ) > log n will do."),
         ("The promises cost more than log n nats.", False,
          "There is nothing to pay more with: no policy on these replies is further away."),
     ],

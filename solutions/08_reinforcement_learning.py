@@ -51,7 +51,7 @@ axes[0].set(title="proxy: mentions of security", xlabel="KL from the base (nats)
 axes[1].set(title="gold: what was wanted", xlabel="KL from the base (nats)")
 fig.tight_layout()
 everything = experiment.curve(sweep, "one", BETA)
-best = everything["gold_a"].max()
+best = np.array([experiment.curve(sweep, "one", BETA, s)["gold_a"].max() for s in SEEDS])
 last = np.array([experiment.curve(sweep, "one", BETA, s)["gold_a"][-1] for s in SEEDS])
 base_gold = everything["gold_a"][everything["step"] == 0].mean()
 first_proxy = everything["proxy_a"][everything["step"] == 0].mean()
@@ -59,8 +59,8 @@ last_proxy = np.array([experiment.curve(sweep, "one", BETA, s)["proxy_a"][-1] fo
 show(
     fig,
     f"{len(SEEDS)} runs (a marker each), judged on held-out questions. The proxy climbs from {first_proxy:.2f} to "
-    f"{last_proxy.mean():.1f} mentions a reply. Gold starts at {base_gold:.2f}, reaches {best:.2f} at best and "
-    f"ends at {last.mean():.2f}.",
+    f"{last_proxy.mean():.1f} mentions a reply. Gold starts at {base_gold:.2f}, reaches {best.mean():.2f} at the "
+    f"best evaluation of a run, on average, and ends at {last.mean():.2f}.",
 )
 
 # %% [markdown]
@@ -100,7 +100,7 @@ show(
 # %% [markdown]
 # ### Exercise 8.1 · REINFORCE
 #
-# `log_p` and `mask` are `(n, t)`, `advantage` is `(n,)`; return one number.
+# `log_p` and `mask` are `(n, t)`, `advantage` is `(n,)`; return one number. The mask holds numbers or True and False.
 #
 # 1. **Predict**: all advantages are 0. What is the gradient?
 # 2. **Write** two lines: the log-probability of each reply, then the mean.
@@ -308,13 +308,15 @@ claim("in the reward, k1 pulls with the exact gradient", torch.allclose(through_
 # ### Exercise 8.5 · Group scaling
 #
 # $(R - \text{mean}) / (\text{std} + \epsilon)$ for `rewards` `(prompts, replies)`. The mean is always the group's; `scale`
-# says whose standard deviation: the group's, the batch's, or none.
+# says whose standard deviation: the group's, the batch's, or none. The group's is `standardise` of exercise 7.7, and
+# `centre` of lesson 07 takes the mean away; both are there for use.
 #
-# <details><summary>Hint 1: center first</summary><code>rewards.mean(dim=-1, keepdim=True)</code></details>
+# <details><summary>Hint 1: centre first</summary><code>centre(rewards)</code>, that is,
+# <code>rewards - rewards.mean(dim=-1, keepdim=True)</code></details>
 #
-# <details><summary>Hint 2: nearly the whole</summary>The centred rewards over <code>spread + eps</code>, with
-# <code>rewards.std(dim=-1, keepdim=True)</code> or <code>rewards.std()</code> as the spread: torch divides by n - 1, as the
-# trainers do. For "none" only the mean goes.</details>
+# <details><summary>Hint 2: nearly the whole</summary><code>standardise(rewards, eps=eps)</code> for "group". For "batch" the
+# centred rewards over <code>rewards.std() + eps</code>: torch divides by n - 1, as the trainers do. For "none" only the
+# mean goes.</details>
 #
 # What you should see: with "group" a prompt whose replies differ by a hundredth pulls as hard as one
 # where they differ by ten.
@@ -370,9 +372,9 @@ claim("moves in the wrong direction are always called back", bool(slope[1] > 0 a
 #
 # Everything is there. One step of `valuelab.rlhf.loop`: draw replies, score them, `kl_in_reward`,
 # `leave_one_out`, the clipped loss of whole replies, one step of AdamW. The curves in the first figure
-# come from a sweep that is stored with the course (`python -m valuelab sweep` makes it again; stopped
-# half-way, it goes on where it was). Is it what your machine does? Here are the first steps of one of
-# its runs, made afresh.
+# come from a sweep that is stored with the course (`python -m valuelab sweep --seeds 3` makes it again;
+# stopped half-way, it goes on where it was). Is it what your machine does? Here are the first steps of one
+# of its runs, made afresh.
 
 # %%
 cell = next(c for c in experiment.sweep() if c.arm == "one" and c.config.beta == BETA and c.config.seed == 0)
@@ -403,40 +405,51 @@ claim("the slice lies on the stored curve", abs(now["proxy_a"] - then["proxy_a"]
 # base model's replies, and little about replies that were made to please it. A law fitted to many such curves
 # takes the distance as $d = \sqrt{KL}$: $\text{gain} = d\,(\alpha - \gamma\log d)$, with its top at
 # $d = e^{\alpha/\gamma - 1}$ (Gao and others 2022, arXiv 2210.10760, who write $\beta$ for $\gamma$). Three strengths of
-# the leash, each run judged by its *measured* KL. Does the leash decide where gold turns, or the distance?
+# the leash, each run judged by its *measured* KL. Does the distance alone decide how much gold is left? Then all
+# three would lie on one curve. **Predict.**
 
 # %%
 BETAS = sorted({r["beta"] for r in sweep if r["arm"] == "one"})
+runs_of = {b: experiment.curve(sweep, "one", b) for b in BETAS}
 fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.8), sharex=True)
-for b, marker, colour in zip(BETAS, "os^", ("C0", "C1", "C2"), strict=True):
-    run = experiment.curve(sweep, "one", b)
+turns = []
+for (b, run), marker, colour in zip(runs_of.items(), "os^", ("C0", "C1", "C2"), strict=True):
     axes[0].plot(run["kl"], run["proxy_a"], marker, color=colour, label=f"β = {b:g}")
     axes[1].plot(run["kl"], run["gold_a"], marker, color=colour, label=f"β = {b:g}")
+    speaking = run["coherent"] > 0.5  # beyond, nothing is left to judge: gold stands at its floor
+    walked, gain = run["kl"][speaking], run["gold_a"][speaking] - base_gold
+    alpha, bend = laws.fit_overoptimisation(walked, gain)
+    grid = np.geomspace(0.02, walked.max(), 200)
+    axes[1].plot(grid, base_gold + np.sqrt(grid) * (alpha - bend * np.log(np.sqrt(grid))), color=colour, lw=1)
+    top = laws.turning_point(alpha, bend)
+    turns.append(f"at {top:.1f} nats for β = {b:g}" if top < walked.max() else
+                 f"for β = {b:g} not within the {walked.max():.1f} nats of its runs")
 bon = experiment.curve(sweep, "best-of-n one")
 axes[0].plot(bon["kl"], bon["proxy_a"], "k--", lw=1.2, label="best-of-n")
 axes[1].plot(bon["kl"], bon["gold_a"], "k--", lw=1.2, label="best-of-n")
-pooled = experiment.curve(sweep, "one")
-speaking = pooled["coherent"] > 0.5  # beyond, nothing is left to judge: gold stands at its floor
-walked, gain = pooled["kl"][speaking], pooled["gold_a"][speaking] - base_gold
-group = (pooled["beta"] * 100 + pooled["seed"])[speaking]
-alpha, bend = laws.fit_overoptimisation(walked, gain)
-top, top_low, top_high = laws.turning_point_interval(walked, gain, draws=300, groups=group)
 risen = experiment.at_kl(sweep, "one", "gold_a", 0.75, BETA) - base_gold
-grid = np.geomspace(0.02, walked.max(), 200)
-axes[1].plot(grid, base_gold + np.sqrt(grid) * (alpha - bend * np.log(np.sqrt(grid))), color="0.4", label="fitted law")
 for ax, title in zip(axes, ("proxy: mentions", "gold"), strict=True):
     ax.set(title=title, xlabel="KL from the base (nats)", xscale="symlog")
     ax.legend(fontsize=10)
 fig.tight_layout()
-runs_of = {b: experiment.curve(sweep, "one", b) for b in BETAS}
-peaks = ", ".join(f"{r['kl'][r['gold_a'].argmax()]:.1f} (β = {b:g})" for b, r in runs_of.items())
 sense = [experiment.curve(sweep, "one", BETA, s)["coherent"][-1] for s in SEEDS]
-show(fig, f"Proxy and gold over measured KL. The fitted law turns at {top:.1f} nats (95 % interval over runs "
-     f"{top_low:.1f} to {top_high:.1f}), fitted where more than half of the replies are still coherent; the best single "
-     f"evaluations lie at {peaks}. At the end of the runs with β = {BETA:g} {np.mean(sense):.0%} of the replies still make sense, "
-     f"and gold is {last.mean():.2f}; a reply that falls apart counts -2. Best-of-n ends at {bon['kl'][-1]:.1f} nats, where its gold is "
-     f"{bon['gold_a'][-1]:.2f} ({bon['gold_a'].max():.2f} at best). At 0.75 nats the gain in gold is "
-     f"{np.mean(risen):.2f} ± {half(risen):.2f} (β = {BETA:g}, 95 %, {len(SEEDS)} seeds).")
+show(fig, f"Proxy and gold over measured KL. Lines: the law, fitted to the runs of one leash as far as more than half of the replies "
+     f"are still coherent. It turns {'; '.join(turns)}. At the end of the runs with β = {BETA:g} {np.mean(sense):.0%} of the replies "
+     f"still make sense, and gold is {last.mean():.2f}; a reply that falls apart counts -2. Best-of-{bon['step'][-1]:.0f} is "
+     f"{bon['kl'][-1]:.1f} nats away, where its gold is {bon['gold_a'][-1]:.2f} ({bon['gold_a'].max():.2f} at best). At 0.75 nats "
+     f"the gain in gold is {np.mean(risen):.2f} ± {half(risen):.2f} (β = {BETA:g}, 95 %, {len(SEEDS)} seeds).")
+
+# %%
+reached_by_all = 0.9 * min(experiment.curve(sweep, "one", b, s)["kl"].max() for b in BETAS for s in SEEDS)
+gold_there = {b: experiment.at_kl(sweep, "one", "gold_a", reached_by_all, b) for b in BETAS}
+apart = gold_there[BETAS[-1]] - gold_there[BETAS[0]]
+display(Markdown(
+    f"Gold where each run passes {reached_by_all:.1f} nats: "
+    + ", ".join(f"{x.mean():.2f} (β = {b:g})" for b, x in gold_there.items())
+    + f". The tightest leash minus the loosest: {apart.mean():+.2f} ± {half(apart):.2f} (95 %, {len(SEEDS)} seeds). "
+    + ("At the same distance a much tighter leash has more gold, so the distance alone does not decide." if apart.mean() > half(apart)
+       else "No difference was shown at the same distance.")
+))
 
 # %% [markdown]
 # What does a judged reply look like? Of 64 replies of the base model to each question, the one with most mentions:
@@ -550,7 +563,7 @@ def rise(arm, gold, kl=NEAR):
 gains = {"one value": rise("one", ("gold_a",)), **{label: rise(m, ("gold_a", "gold_b")) for m, label in METHODS.items()}}
 display(Markdown(f"| reward | gain in gold at {NEAR} nats | beyond 0? |\n|---|---|---|\n" + "\n".join(
     f"| {label} | {x.mean():+.2f} ± {half(x):.2f} | {'yes' if x.mean() > half(x) else 'not shown'} |" for label, x in gains.items())))
-claim("no reward did harm this near to the base", all(x.mean() > -half(x) for x in gains.values()))
+claim("near to the base each reward raised the gold it was paid for, beyond chance", all(x.mean() > half(x) for x in gains.values()))
 
 # %% [markdown]
 # Equal distance is the fair question about *direction*. Here is the other one: how far does each reward
@@ -610,8 +623,8 @@ token_covariance = check("8.7", token_covariance)
 # %% [markdown]
 # ### Exercise 8.8 · The tokens to hold
 #
-# Choose the `share` of tokens with the largest covariance, at least one, and count them. Return
-# `Selection(tokens, count, of)`.
+# Choose the tokens with the largest covariance and count them. Their number is the `share` of all tokens of replies,
+# rounded to the nearest whole number, and at least one. Return `Selection(tokens, count, of)`.
 #
 # <details><summary>Hint 1: padding must not win</summary><code>covariance.masked_fill(~mask.bool(), -torch.inf)</code></details>
 #
@@ -632,15 +645,17 @@ batch = sample_groups(lm, [models.chat(lm, s.text) for s in train_on], 8, max_ne
 advantage = leave_one_out(experiment.proxies(batch.texts)[0].view(8, 8)).flatten()
 cov = token_covariance(batch.log_old, advantage, batch.mask)
 chosen = kl_cov(cov, batch.mask, share=0.02)
-ordered = cov[batch.mask].abs().sort(descending=True).values
-carried = float(ordered[: len(ordered) // 50].sum() / ordered.sum())
+ordered = cov[batch.mask].sort(descending=True).values
+costs = ordered.clamp(min=0).sum()
+carried = float(cov[chosen.tokens].sum() / costs)
 fig, ax = plt.subplots(figsize=(6, 3.2))
-ax.plot(np.linspace(0, 100, len(ordered)), ordered.cumsum(0) / ordered.sum())
+ax.plot(np.linspace(0, 100, len(ordered)), ordered.cumsum(0) / costs)
 ax.axvline(2, color="0.5", ls=":")
-ax.set(xlabel="tokens, largest |Cov| first (%)", ylabel="share of all |Cov|")
-show(fig, f"In one batch of {len(batch.texts)} replies KL-Cov takes {chosen.count} of {chosen.of} tokens; the top 2 % "
-     f"carry {carried:.0%} of all covariance.")
-claim("two tokens in a hundred carry over five times their share of the covariance", carried > 0.1)
+ax.set(xlabel="tokens, largest Cov first (%)", ylabel="running sum of Cov,\nas a share of the positive ones")
+show(fig, f"In one batch of {len(batch.texts)} replies KL-Cov takes {chosen.count} of {chosen.of} tokens; they carry {carried:.0%} of "
+     f"the positive covariance, which costs entropy. It comes from {float((ordered > 0).double().mean()):.0%} of the tokens; the negative "
+     f"ones give entropy back, and leave {float(ordered.sum() / costs):.0%} of it.")
+claim("two tokens in a hundred carry more than a tenth of the covariance that costs entropy", carried > 0.1)
 
 # %% [markdown]
 # Now the collapse and its repair, where all of it can be watched: a policy of six positions and thirty
@@ -790,7 +805,7 @@ display(Markdown(
 # ## A control that must fail
 #
 # A reward that is noise: each reply gets a random number. The loop runs, the loss moves, gradients
-# flow; nothing may be *learnt*. **Predict**: will the KL stay at zero? (The caption answers.)
+# flow; nothing may be *learnt*. **Predict**: will the KL stay at zero? (The caption says what the seeds allow.)
 
 # %%
 noisy = np.random.default_rng(0)
@@ -801,6 +816,7 @@ for _ in range(4):
 noise_runs = [experiment.curve(sweep, "noise", seed=s) for s in SEEDS]
 noise_proxy = np.array([r["proxy_a"][-1] for r in noise_runs])
 noise_gold = np.array([r["gold_a"][-1] for r in noise_runs])
+noise_kl = np.array([r["kl"][-1] for r in noise_runs])
 steps = int(noise_runs[0]["step"][-1])
 real = np.array([experiment.curve(sweep, "one", BETA, s)["proxy_a"] for s in SEEDS])
 same_step = np.array([experiment.curve(sweep, "one", BETA, s)["proxy_a"][kept["step"] == steps][0] for s in SEEDS])
@@ -813,8 +829,10 @@ for s in SEEDS:
 ax.set(xlabel="step", ylabel="mentions of security")
 ax.legend(fontsize=10)
 show(fig, f"After {steps} steps on noise: {noise_proxy.mean():.2f} mentions (base {first_proxy:.2f}), gold "
-     f"{noise_gold.mean():.2f} (base {base_gold:.2f}), at a KL of {np.mean([r['kl'][-1] for r in noise_runs]):.2f} nats. "
-     f"Just now, four steps: gradient norm {row['grad_norm']:.2f}.")
+     f"{noise_gold.mean():.2f} (base {base_gold:.2f}), at a KL of {noise_kl.mean():.2f} ± {half(noise_kl):.2f} nats (95 %, "
+     f"{len(SEEDS)} seeds): " + ("the policy has moved, at random" if noise_kl.mean() > half(noise_kl) else
+                                 "too little for these samples to show that it moved")
+     + f". Just now, four steps: gradient norm {row['grad_norm']:.2f}.")
 claim("gradients flow on a noise reward, too", row["grad_norm"] > 0)
 claim("noise does not teach the proxy", bool((noise_proxy < first_proxy + 0.3 * (same_step.mean() - first_proxy)).all()))
 claim("noise does not raise gold", bool((noise_gold < base_gold + 0.3).all()))
@@ -837,7 +855,7 @@ claim("a noise reward teaches nothing", bool((noise_gold < base_gold + 0.3).all(
 
 # %%
 quiz(
-    "A run logs a loss of 0.000 on every first update. Is it broken?",
+    "An RLOO run logs a loss of 0.000 on every first update. Is it broken?",
     [
         ("Yes: a loss of zero has no gradient.", False,
          "Value and gradient are different things: the advantages of a group sum to 0, so the value is 0 where "
@@ -906,10 +924,12 @@ quiz(
 # your organisation's measures is a counting judge? Whose values does the reference reward encode?
 #
 # **To cut.** 90 minutes: 8.2, 8.3, section 6 and the control. One day: all but 8.6 and section 8.
-# Semester: all, and a run of the sweep with another pair of values.
+# Semester: all, and a run of the sweep with another pair of values (`VALUES` in `valuelab/rlhf/experiment.py`).
 
 # %% [markdown]
 # ## Where to go from here
 #
-# Repeat a run with TRL on a model of your own, and draw reward against KL as here. Next: [lesson
+# Repeat a run with TRL on a model of your own, and draw reward against KL as here:
+# `valuelab.rewards.plugins.trl_rewards` turns your rewards and their references into the AND for TRL's trainers, and
+# puts back the end token that TRL strips from replies (`eos_token`, `eos_token_id`). Next: [lesson
 # 09](09_values_in_the_weights.ipynb) looks at what training left in the weights.

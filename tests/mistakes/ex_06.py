@@ -31,14 +31,16 @@ def _wrong(a, b):
     return torch.sigmoid(b - a)
 
 
-def _bins(confidence, won, bins, order=None, reduce=torch.mean):
-    order = confidence.argsort() if order is None else order
-    groups = torch.tensor_split(order, bins)
+def _of_groups(c, w, groups):
     return (
-        torch.stack([reduce(confidence[g]) for g in groups]),
-        torch.stack([won[g].mean() for g in groups]),
+        torch.stack([c[g].mean() for g in groups]),
+        torch.stack([w[g].mean() for g in groups]),
         torch.tensor([len(g) for g in groups]),
     )
+
+
+def _bins(c, w, bins, order=None):
+    return _of_groups(c, w, torch.tensor_split(c.argsort() if order is None else order, bins))
 
 
 def _flipped(c, w, bins=10):
@@ -47,17 +49,30 @@ def _flipped(c, w, bins=10):
 
 def _equal_width(c, w, bins=10):
     place = torch.bucketize(c, torch.linspace(0.5, 1, bins + 1).double()[1:-1])
-    groups = [place == k for k in range(bins)]
-    return (
-        torch.stack([c[g].mean() for g in groups]),
-        torch.stack([w[g].mean() for g in groups]),
-        torch.tensor([int(g.sum()) for g in groups]),
-    )
+    return _of_groups(c, w, [(place == k).nonzero()[:, 0] for k in range(bins)])
 
 
 def _won_unsorted(c, w, bins=10):
     p, _, n = _bins(c, w, bins)
     return p, torch.stack([g.mean() for g in torch.tensor_split(w, bins)]), n
+
+
+def _equal_or_nothing(c, w, bins=10):
+    order = c.argsort()
+    p, o = (x[order].view(bins, -1) for x in (c, w))
+    return p.mean(1), o.mean(1), torch.full((bins,), p.shape[1])
+
+
+def _rest_dropped(c, w, bins=10):
+    order, size = c.argsort(), len(c) // bins
+    return _of_groups(c, w, [order[k * size : (k + 1) * size] for k in range(bins)])
+
+
+def _last_bin_takes_the_rest(c, w, bins=10):
+    order, size = c.argsort(), max(1, len(c) // bins)
+    groups = [order[k * size : (k + 1) * size] for k in range(min(bins, len(c)))]
+    groups[-1] = order[(len(groups) - 1) * size :]
+    return _of_groups(c, w, groups)
 
 
 def _scaled(scale):
@@ -78,6 +93,10 @@ def _svd(z, k, centred=False, sign=True, transform=lambda v, s: v, least=False):
 
 def _unsigned(z, k, centred=False):
     return -_svd(z, k, centred)
+
+
+def _signed_by_what_is_decomposed(z, k, centred=False):
+    return _svd(z - z.mean(0) if centred else z, k)
 
 
 def _mix(prepare, combine=lambda e, t: torch.softmax(e.sum(0) / t, 0)):
@@ -178,6 +197,11 @@ MISTAKES = {
             "share *lost*",
         ),
         Mistake("no count", lambda c, w, bins=10: _bins(c, w, bins)[:2], "three tensors"),
+        Mistake("equal bins only", _equal_or_nothing, "your function stops with RuntimeError"),
+        Mistake("rest dropped", _rest_dropped, "the rest is dropped"),
+        Mistake("chunk", lambda c, w, bins=10: _of_groups(c, w, c.argsort().chunk(bins)), "bins came back"),
+        Mistake("rest in the last bin", _last_bin_takes_the_rest, "differ by one at most"),
+        Mistake("empty bins", lambda c, w, bins=10: _bins(c, w, bins), "stays empty"),
     ],
     "6.4": [
         Mistake("no margin", _scaled(lambda m, w, r: 1.0), "margin is ignored"),
@@ -212,6 +236,7 @@ MISTAKES = {
         ),
         Mistake("comparisons", lambda z, k, centred=False: z[:k], "are comparisons"),
         Mistake("flag ignored", lambda z, k, centred=False: _svd(z, k), "`centred` is ignored"),
+        Mistake("signed by the centred scores", _signed_by_what_is_decomposed, "signs are wrong"),
     ],
     "6.6": [
         Mistake("not scaled", _mix(lambda x: x), "shouts is believed"),

@@ -18,6 +18,7 @@ MISTAKES = {
         Mistake("underflow", lambda r, r_ref: torch.log(torch.sigmoid(r - r_ref)), "underflows"),
         Mistake("averaged", lambda r, r_ref: F.logsigmoid(r - r_ref).mean(), "was wanted"),
         Mistake("no return", lambda r, r_ref: None, "nothing came back"),
+        Mistake("no guard", lambda r, r_ref: F.logsigmoid(r - r_ref), "slips through"),
     ],
     "7.2": [
         Mistake(
@@ -109,6 +110,14 @@ MISTAKES = {
         Mistake("worst of n", lambda s, n, b=None: _winner(-s, n, b), "worst-of-n"),
         Mistake("no base", lambda s, n, b=None: _winner(s, n, None), "base policy is missing"),
         Mistake("ties", lambda s, n, b=None: _ties_not_shared(s, n, b), "equal scores"),
+        Mistake("base must be given", lambda s, n, b=None: _winner(s, n, b.exp().log()), "where log_base is left out"),
+        Mistake(
+            "base of ones",
+            lambda s, n, b=None: _winner(s, n, torch.zeros_like(s) if b is None else b),
+            "each of the replies has the same chance",
+        ),
+        Mistake("prompt by prompt", lambda s, n, b=None: _prompt_by_prompt(s, n, b), "stops with IndexError on"),
+        Mistake("second axis", lambda s, n, b=None: _along_the_second_axis(s, n, b), "along the last axis"),
     ],
     "7.6": [
         Mistake("no log n", lambda w, r, c: (w @ c - torch.logsumexp(r @ w, 0), _grad(w, r, c)),
@@ -169,6 +178,20 @@ def _winner(scores, n, log_base):
 def _ties_not_shared(scores, n, log_base):
     _, at_most, below = _parts(scores, log_base)
     return (at_most**n - below**n).log()
+
+
+def _prompt_by_prompt(scores, n, log_base=None):
+    base = torch.full_like(scores, -math.log(scores.shape[-1])) if log_base is None else log_base
+    return torch.stack([
+        torch.stack([_winner(s, n, b)[j] for j in range(scores.shape[1])]) for s, b in zip(scores, base, strict=True)
+    ])  # fmt: skip
+
+
+def _along_the_second_axis(scores, n, log_base=None):
+    base = torch.full_like(scores, 1 / scores.shape[-1]) if log_base is None else log_base.exp()
+    own, other = scores[..., None, :], scores[..., :, None]
+    at_most, below = ((base[..., :, None] * (f(other, own))).sum(1) for f in (torch.le, torch.lt))
+    return (base / (at_most - below) * (at_most**n - below**n)).log()
 
 
 def _lme(weights, rewards):

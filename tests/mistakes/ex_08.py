@@ -1,5 +1,7 @@
 """Wrong answers to lesson 08, as a tired student would write them, and the words that refuse each."""
 
+import math
+
 import torch
 
 from mistakes.planted import Mistake
@@ -191,6 +193,8 @@ MISTAKES = {
         Mistake("by rows", _by_rows, "row by row"),
         Mistake("share of places", _pick(_hidden, lambda m, s: max(1, round(s * m.numel()))), "padding is not a token"),
         Mistake("per cent", _pick(_hidden, lambda m, s: max(1, round(s / 100 * int(m.sum())))), "tokens are chosen"),
+        Mistake("cut off", _pick(_hidden, lambda m, s: max(1, int(s * int(m.sum())))), "rounded down"),
+        Mistake("rounded up", _pick(_hidden, lambda m, s: math.ceil(s * int(m.sum()))), "rounded up"),
         Mistake("count", _pick(_hidden, count=0), "report them"),
         Mistake("none", _pick(_hidden, lambda m, s: round(s * int(m.sum()))), "no token at all"),
         Mistake("no Selection", lambda c, m, share=2e-3: _top(_hidden(c, m), m, 3), "return Selection"),

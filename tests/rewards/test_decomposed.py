@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from tiny_models import tiny_lm
 
 from valuelab.rewards.decomposed import DecomposedReward, directions, fit_mixture
-from valuelab.rewards.relevance import distinct_trigrams, relevance_reward
+from valuelab.rewards.relevance import cosine_relevance, distinct_trigrams, relevance_reward
 
 
 def differences(n=2000, d=16, seed=0):
@@ -71,3 +72,12 @@ def test_relevance_reward_punishes_repetition_and_pays_for_length_on_the_subject
     assert on > repeated > off == 0
     with pytest.raises(ValueError, match="2 prompts"):
         relevance_reward(["a", "b"], ["c"], fixed)
+
+
+def test_relevance_is_centred_on_its_batch_and_so_needs_more_than_one_pair():
+    relevance = cosine_relevance(tiny_lm("llama"))
+    asked, said = ["help the man ?", "keep money ?"], ["i always help .", "we never keep money ."]
+    first, second = relevance(asked, said).tolist()
+    assert first == pytest.approx(second, abs=1e-5) and 0 < abs(first) <= 1  # two pairs lie opposite each other
+    with pytest.raises(ValueError, match="two pairs or more"):
+        relevance(asked[:1], said[:1])

@@ -86,6 +86,8 @@ def test_bad_rewards_are_refused_and_the_place_is_named():
         reference_reward(torch.zeros(3, 4), how="median")
     with pytest.raises(ValueError, match="too few"):
         ReferenceRewards.from_samples(["a"], torch.zeros(1, 8))
+    with pytest.raises(ValueError, match="predict is a quantile"):
+        ReferenceRewards.from_samples(["a"], torch.zeros(1, 64), how="mean", features=torch.zeros(1, 3))
     with pytest.raises(ValueError, match="2 prompts but 1"):
         ReferenceRewards.from_samples(["a", "b"], torch.zeros(1, 64))
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from valuelab.rewards.exact import best_of_n, best_of_n_kl, kl_from_base
 from valuelab.rlhf import experiment as X
 from valuelab.rlhf.loop import Config
 
@@ -101,6 +102,17 @@ def test_noise_goes_on_where_it_stopped(tiny, tmp_path):
     straight = X.run_cell(tiny, cell, held_out=2, every=1)
     X.run_cell(tiny, cell, held_out=2, every=1, steps=1, folder=tmp_path)
     assert X.run_cell(tiny, cell, held_out=2, every=1, folder=tmp_path) == straight
+
+
+def test_best_of_n_stands_at_the_kl_it_has_ties_included(tiny, monkeypatch):
+    few = {"draws": (1, 4), "questions": 2, "pool": 8}
+    monkeypatch.setattr(X, "proxies", lambda replies: torch.zeros(2, len(replies)))  # nothing to choose by
+    assert [r["kl"] for r in X.best_of_n_rows(tiny, **few)] == pytest.approx([0] * 6)
+    monkeypatch.setattr(X, "proxies", lambda replies: torch.arange(len(replies)).float().repeat(2, 1))
+    apart = float(kl_from_base(best_of_n(torch.arange(8.0), 4)))
+    assert [r["kl"] for r in X.best_of_n_rows(tiny, **few)] == pytest.approx([0, apart] * 3)
+    stored = [r for r in X.stored() if r["arm"].startswith("best-of-n") and r["step"] > 1]
+    assert stored and all(0 < r["kl"] < 0.95 * best_of_n_kl(r["step"]) for r in stored)  # a judge who counts ties
 
 
 def test_the_table_is_read_back_as_it_was_written(tmp_path):

@@ -56,7 +56,8 @@ def pair_nll(gaps: Tensor, temperature: float = 1.0) -> float:
 def fit_temperature(gaps: Tensor) -> float:
     """The one divisor of all rewards that makes held-out gaps most likely.
 
-    Above 1: the model is too sure of itself. Newton on the inverse temperature, which is convex.
+    Above 1: the model is too sure of itself. Bisection on the inverse temperature, in which
+    the loss is convex.
 
     Raises:
         ValueError: all gaps have one sign, so that the best temperature is 0 or infinite.

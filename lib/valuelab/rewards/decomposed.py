@@ -48,13 +48,15 @@ def directions(z: Tensor, k: int, centred: bool = False) -> Tensor:
 def fit_mixture(scores: Tensor, temperature: float = 1.0) -> Tensor:
     """Weights of the heads from a few comparisons of a new judge, (heads,), summing to one.
 
-        w = softmax over heads of -Σ_n softplus(-Δ_n / std) / temperature
+        w = softmax over heads of -Σ_n softplus(-Δ_n / rms) / temperature
+
+    rms is the root mean square of a head's gaps; nothing is subtracted, for their mean is the evidence.
 
     Args:
         scores: gap of every head on every comparison, chosen - rejected, (n, heads).
         temperature: towards 0 the single best head wins.
 
-    Source: DRM's test-time adaptation, written with each head scaled by its root mean square.
+    Source: DRM's test-time adaptation, written with each head on one scale.
     """
     scale = scores.square().mean(dim=0, keepdim=True).sqrt().clamp(min=1e-12)
     evidence = F.logsigmoid(scores / scale).sum(dim=0)

@@ -189,7 +189,8 @@ class ReferenceRewards:
         """Cache from (prompts, samples) rewards; with `features` also fit the prediction.
 
         Raises:
-            ValueError: numbers of prompts differ, or fewer samples than 16 for a quantile.
+            ValueError: numbers of prompts differ, fewer samples than 16 for a quantile, or `features`
+                with how="mean": what is predicted from them is a quantile.
         """
         if len(prompts) != len(rewards):
             raise ValueError(
@@ -201,6 +202,11 @@ class ReferenceRewards:
                 f"quantile. Sample {MIN_SAMPLES} or more (64 by default), or use how='mean'."
             )
         values = reference_reward(rewards, how, q)
+        if features is not None and how != "quantile":
+            raise ValueError(
+                f"ReferenceRewards: what features predict is a quantile, and the samples' references are how={how!r}. "
+                "Leave features out, or use how='quantile'."
+            )
         model = None if features is None else fit_quantile_model(features, rewards, q)
         return cls(dict(zip(prompts, values.tolist(), strict=True)), how, q, model)
 

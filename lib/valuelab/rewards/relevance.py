@@ -30,15 +30,25 @@ def distinct_trigrams(text: str) -> float:
 def cosine_relevance(lm: LM, layer: int | None = None) -> Callable[..., Tensor]:
     """Relevance of replies to prompts: cosine of mean hidden states, centred on the batch, (n,).
 
-    Stands in for the retrieval encoder of the paper.
+    Stands in for the retrieval encoder of the paper. What all replies of a batch share is subtracted, so
+    replies that are to be compared belong into one batch.
 
     Args:
         lm: any causal language model.
         layer: the middle block if None.
+
+    Returns:
+        relevance(prompts, replies) -> (n,). It raises ValueError for fewer than two pairs: the mean
+        over the batch would leave nothing of a single one.
     """
     layer = lm.n_layers // 2 if layer is None else layer
 
     def relevance(prompts: Sequence[str], replies: Sequence[str]) -> Tensor:
+        if len(prompts) < 2:
+            raise ValueError(
+                f"cosine_relevance: {len(prompts)} pair given, and its states are centred on the mean of the batch. "
+                "Score two pairs or more in one call."
+            )
         both = activations.capture(lm, [*prompts, *replies], layer, position="mean")[layer]
         asked, said = both.chunk(2)
         asked, said = asked - asked.mean(0), said - said.mean(0)  # a shared offset hides the rest

@@ -28,7 +28,7 @@ from torch import Tensor
 from valuelab import models, world
 from valuelab.models import LM
 from valuelab.rewards.combination import Palette, relax_palette
-from valuelab.rewards.exact import best_of_n, best_of_n_kl
+from valuelab.rewards.exact import best_of_n, kl_from_base
 from valuelab.rewards.preferences import gold_reward
 from valuelab.rewards.reference import reference_reward
 from valuelab.rewards.transforms import all_of, log_sigmoid_centered, weighted_sum
@@ -268,7 +268,10 @@ def run_cell(
 def best_of_n_rows(
     lm: LM, draws: Sequence[int] = (1, 2, 4, 8, 16, 32), questions: int = 24, pool: int = 64
 ) -> list[dict]:
-    """Best-of-n by the same utilities, exactly on a pool of base replies (no training): rows as `evaluate` has them."""
+    """Best-of-n by the same utilities, exactly on a pool of base replies (no training): rows as `evaluate` has them.
+
+    The KL is computed, too: log n - (n - 1) / n would be too large, for replies with as many mentions tie.
+    """
     asked = situations("held_out", questions, 8)
     g = torch.Generator().manual_seed(5)
     texts = sample_groups(lm, [models.chat(lm, s.text) for s in asked], pool, max_new_tokens=TOKENS, generator=g).texts
@@ -279,10 +282,12 @@ def best_of_n_rows(
     for method in ("one", "w0.5", "and"):
         score = utility(method, proxy, reference).view(questions, pool).double()
         for n in draws:
-            p = best_of_n(score, n).exp()
+            log_p = best_of_n(score, n)
+            p = log_p.exp()
             by_question = (p * gold).sum(-1)
             rows.append({
-                "arm": f"best-of-n {method}", "beta": 0.0, "seed": 0, "step": n, "kl": best_of_n_kl(n),
+                "arm": f"best-of-n {method}", "beta": 0.0, "seed": 0, "step": n,
+                "kl": float(kl_from_base(log_p).mean()),
                 "proxy_a": float((p * proxy[0].view(questions, pool)).sum(-1).mean()) / SCALE,
                 "proxy_b": float((p * proxy[1].view(questions, pool)).sum(-1).mean()) / SCALE,
                 "gold_a": float(by_question[0].mean()), "gold_b": float(by_question[1].mean()),

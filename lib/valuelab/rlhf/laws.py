@@ -17,7 +17,6 @@ __all__ = [
     "fit_entropy_law",
     "fit_overoptimisation",
     "turning_point",
-    "turning_point_interval",
 ]
 
 
@@ -42,26 +41,6 @@ def fit_overoptimisation(kl: np.ndarray, gain: np.ndarray) -> tuple[float, float
 def turning_point(alpha: float, beta: float) -> float:
     """KL at which the fitted gold gain is largest; infinite where it never turns."""
     return float(np.exp(2 * (alpha / beta - 1))) if beta > 0 else float("inf")
-
-
-def turning_point_interval(
-    kl: np.ndarray, gain: np.ndarray, draws: int = 1000, level: float = 0.95, seed: int = 0,
-    groups: np.ndarray | None = None,
-) -> tuple[float, float, float]:  # fmt: skip
-    """Turning point in KL with a bootstrap interval; whole runs are drawn again where `groups` names them.
-
-    A draw that never turns counts as infinite, so a bound can be infinite: then the data do not bound it.
-    """
-    rng = np.random.default_rng(seed)
-    groups = np.arange(len(kl)) if groups is None else groups
-    names = np.unique(groups)
-    found = []
-    for _ in range(draws):
-        chosen = np.concatenate([np.flatnonzero(groups == n) for n in rng.choice(names, len(names))])
-        found.append(turning_point(*fit_overoptimisation(kl[chosen], gain[chosen])))
-    # no interpolation: between two infinities there is none
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-    return turning_point(*fit_overoptimisation(kl, gain)), float(low), float(high)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from valuelab.rewards.transforms import centre, standardise
 from valuelab.rlhf.kl import ESTIMATORS, k1
 
 __all__ = [
@@ -105,11 +106,10 @@ def group_normalised(rewards: Tensor, scale: str = "group", eps: float = 1e-4) -
         )
     if scale not in ("group", "batch", "none"):
         raise ValueError(f"group_normalised: scale={scale!r}; choose 'group', 'batch' or 'none'.")
-    centred = rewards - rewards.mean(dim=-1, keepdim=True)
-    if scale == "none":
-        return centred
-    spread = rewards.std(dim=-1, keepdim=True) if scale == "group" else rewards.std()
-    return centred / (spread + eps)
+    if scale == "group":
+        return standardise(rewards, eps=eps)
+    centred = centre(rewards)
+    return centred if scale == "none" else centred / (rewards.std() + eps)
 
 
 def gae(
@@ -349,8 +349,8 @@ def kl_cov(covariance: Tensor, mask: Tensor, share: float = 2e-3) -> Selection:
 
     Args:
         covariance, mask: (n, t), as `token_covariance` gives them.
-        share: of all tokens of replies, at least one token. (Published settings say it in per cent:
-            0.2 is 2e-3.)
+        share: of all tokens of replies, rounded to the nearest whole number, at least one token.
+            (Published settings say it in per cent: 0.2 is 2e-3.)
 
     Raises:
         ValueError: share is outside (0, 1].

@@ -79,7 +79,7 @@ def pair_loss_gradient(f: Callable) -> None:
         lost = torch.randn(5, generator=g, dtype=torch.float64)
         wrong = 1 / (1 + (won - lost).exp())
         back = f(won, lost)
-        if not isinstance(back, tuple) or len(back) != 2:
+        if not isinstance(back, tuple | list) or len(back) != 2:
             raise Refused("return two tensors: the gradient for the chosen and for the rejected")
         first = as_tensor(back[0], won, "one number per chosen reply")
         second = as_tensor(back[1], won, "one number per rejected reply")
@@ -119,7 +119,7 @@ def reliability(f: Callable) -> None:
         predicted = torch.stack([sum(confidence[i] for i in part) / 6 for part in parts])
         observed = torch.stack([sum(won[i] for i in part) / 6 for part in parts])
         back = f(confidence, won, 4)
-        if not isinstance(back, tuple) or len(back) != 3:
+        if not isinstance(back, tuple | list) or len(back) != 3:
             raise Refused("return three tensors: mean confidence, share won and count of each bin")
         got_p = as_tensor(back[0], predicted, "mean confidence per bin, (bins,)")
         got_o = as_tensor(back[1], observed, "share won per bin, (bins,)")
@@ -155,6 +155,30 @@ def reliability(f: Callable) -> None:
         count = as_tensor(back[2], torch.full((4,), 6), "comparisons per bin, (bins,)")
         if not close(count, torch.full((4,), 6)):
             raise Refused(f"24 comparisons in 4 bins are 6 each, yours are {count.tolist()}")
+    for n, bins in ((27, 8), (3, 5)):
+        _uneven(f, n, bins)
+
+
+def _uneven(f: Callable, n: int, bins: int) -> None:
+    """n comparisons that do not divide evenly into bins."""
+    given = f"{n} comparisons in {bins} bins"
+    fair = [len(part) for part in torch.arange(n).tensor_split(min(bins, n))]
+    try:
+        back = f(torch.linspace(0.99, 0.5, n).double(), (torch.arange(n) % 2).double(), bins)
+        count = [int(c) for c in back[2]]
+    except Exception as error:
+        raise Refused(
+            f"{given}: they do not divide evenly, and your function stops with {type(error).__name__}. Sizes may "
+            f"differ by one, here {fair}"
+        ) from None
+    if 0 in count:
+        raise Refused(f"{given}: a bin stays empty and has no mean. Take as many bins as comparisons, {len(fair)}")
+    if sum(count) < n:
+        raise Refused(f"{given}: yours hold {sum(count)}, the rest is dropped. Sizes may differ by one, here {fair}")
+    if len(count) != len(fair):
+        raise Refused(f"{given}: {len(count)} bins came back. Sizes may differ by one, here {fair}")
+    if sorted(count) != sorted(fair):
+        raise Refused(f"{given}: yours are {count}. Sizes differ by one at most, here {fair}")
 
 
 @exercise("6.4", reference=reward_model.margin_scaled_loss)
@@ -231,8 +255,15 @@ def directions(f: Callable) -> None:
             ],
             "Right singular vectors of z itself, strongest first, signed towards the chosen.",
         )
-        both = as_tensor(f(z, 3, True), w_signed, "with centred=True the same, after centring")
-        if not close(both, w_signed):
+        for way in (1, -1):  # both ways, for signs by the centred mean are rounding and may be right by chance
+            both = as_tensor(f(way * z, 3, True), w_signed, "with centred=True the same, after centring")
+            if close(both, way * w_signed):
+                continue
+            if close(both.abs(), w_signed.abs()):
+                raise Refused(
+                    "with centred=True some signs are wrong: centred scores have mean 0, so sign by the mean score "
+                    "of z itself"
+                )
             raise Refused("`centred` is ignored: with True the mean of z is subtracted first")
 
 

@@ -79,6 +79,14 @@ def log_sigmoid_centered(f: Callable) -> None:
             "a hopeless reply (r - r_ref = -200) gives "
             f"{far.item()}: sigmoid underflows to 0 before the logarithm. Use F.logsigmoid"
         )
+    try:
+        f(torch.zeros(3, 3), torch.zeros(3))
+    except ValueError:
+        return
+    raise Refused(
+        "a reference of shape (prompts,) slips through. Beside rewards (3, 3) it fits the replies as well and would "
+        "run along them: raise ValueError"
+    )
 
 
 @exercise("7.2", reference=reference.reference_reward)
@@ -256,6 +264,26 @@ def best_of_n(f: Callable) -> None:
     one = as_tensor(f(scores, 1, base.log()), base, "log-probabilities")
     if not close(one, base.log()):
         raise Refused("with n = 1 nothing is chosen: the result must be the base policy")
+    even = torch.full_like(scores, 0.2)
+    plain = _unless_it_stops(f, scores, 2, where="where log_base is left out: the base is then uniform")
+    plain = as_tensor(plain, even, "log-probabilities without log_base, too")
+    if not close(plain, _best_of_n(scores, even, 2).log()):
+        raise Refused("without log_base the base is uniform: each of the replies has the same chance")
+    three = torch.tensor([1.0, 2.0, 3.0])
+    alone = _unless_it_stops(f, three, 2, torch.full((3,), 1 / 3).log(), where="on the replies to a single prompt, "
+                             "(replies,): before the last axis there may be any others, or none")  # fmt: skip
+    alone = as_tensor(alone, three, "log-probabilities for the replies to a single prompt")
+    if not close(alone.exp(), torch.tensor([1, 3, 5]) / 9):
+        raise Refused(
+            "the replies to a single prompt, (replies,), come out otherwise than in a batch: work along the last axis"
+        )
+
+
+def _unless_it_stops(f: Callable, *args, where: str):
+    try:
+        return f(*args)
+    except Exception as error:
+        raise Refused(f"your function stops with {type(error).__name__} {where}") from None
 
 
 def _best_of_n(scores: Tensor, base: Tensor, n: int) -> Tensor:
@@ -275,7 +303,7 @@ def map_dual(f: Callable) -> None:
         p = e / e.sum()
         wanted = w @ c - e.mean().log()
         back = f(w, r, c)
-        if not isinstance(back, tuple) or len(back) != 2:
+        if not isinstance(back, tuple | list) or len(back) != 2:
             raise Refused("return two things: the dual and its gradient")
         value = as_tensor(back[0], wanted, "the dual, a scalar")
         gradient = as_tensor(back[1], w, "the gradient, one number per value")

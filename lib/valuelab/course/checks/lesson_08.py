@@ -6,6 +6,7 @@ seeds against a formula written another way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -282,12 +283,12 @@ def token_covariance(f: Callable) -> None:
 
 @exercise("8.8", reference=losses.kl_cov)
 def kl_cov(f: Callable) -> None:
-    for seed in SEEDS:
+    for seed, share in zip(SEEDS, (0.1, 0.15), strict=True):  # one is rounded up, the other down
         cov = drawn(6, 10, seed=seed)
         mask = torch.arange(10) < torch.tensor([10, 8, 9, 4, 10, 7])[:, None]
         cov[3, 5:] = 9.0  # nothing was said there
         cov[0, 0] = -8.0  # large, but not positive
-        of, share = int(mask.sum()), 0.1
+        of = int(mask.sum())
         k = round(share * of)
         inside = cov.masked_fill(~mask, -torch.inf)
         limit = inside.flatten().sort(descending=True).values[k - 1]
@@ -313,10 +314,16 @@ def kl_cov(f: Callable) -> None:
         ):
             if torch.equal(got, wrong) and not torch.equal(wrong, wanted):
                 raise Refused(message)
-        if int(got.sum()) == round(share * cov.numel()) != k:
+        chosen = int(got.sum())
+        if chosen == round(share * cov.numel()) != k:
             raise Refused("the share is taken of all places; padding is not a token, use mask.sum()")
+        if chosen != k and chosen in (math.floor(share * of), math.ceil(share * of)):
+            raise Refused(
+                f"{share:.0%} of {of} tokens are {share * of:.1f}, and you rounded {'down' if chosen < k else 'up'} to "
+                f"{chosen}: the nearest whole number is {k}"
+            )
         if not torch.equal(got, wanted):
-            raise Refused(f"{int(got.sum())} tokens are chosen, {k} wanted: the largest {share:.0%} of {of}")
+            raise Refused(f"{chosen} tokens are chosen, {k} wanted: the largest {share:.0%} of {of}")
         if (int(back.count), int(back.of)) != (k, of):
             raise Refused(f"count and of are {back.count} and {back.of}; {k} of {of} tokens were wanted: report them")
     one = f(cov, mask, 1e-6)
