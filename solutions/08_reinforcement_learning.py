@@ -372,7 +372,7 @@ claim("moves in the wrong direction are always called back", bool(slope[1] > 0 a
 #
 # Everything is there. One step of `valuelab.rlhf.loop`: draw replies, score them, `kl_in_reward`,
 # `leave_one_out`, the clipped loss of whole replies, one step of AdamW. The curves in the first figure
-# come from a sweep that is stored with the course (`python -m valuelab sweep --seeds 3` makes it again;
+# come from a sweep that is stored with the course (`python -m valuelab sweep` makes it again;
 # stopped half-way, it goes on where it was). Is it what your machine does? Here are the first steps of one
 # of its runs, made afresh.
 

@@ -173,7 +173,7 @@ def sweep(
     workers: Annotated[int, typer.Option(help="Runs at a time, one thread each.")] = 2,
     slice_: Annotated[int, typer.Option("--slice", help="Only so many steps of each run; 0 for all.")] = 0,
     arms: Annotated[str, typer.Option(help="Only these arms, separated by commas.")] = "",
-    seeds: Annotated[int, typer.Option(help="Runs of each kind.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Runs of each kind; the stored sweep has 3.")] = 3,
     model: Annotated[str, typer.Option(help="Folder or hub id; without it the embedded model.")] = "",
     store: Annotated[bool, typer.Option(help="Also replace the tables that lesson 08 reads.")] = False,
     quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,

@@ -1,5 +1,6 @@
 """The experiment: what its judges see, how runs are compared, and what the committed sweep says."""
 
+import inspect
 import json
 from dataclasses import asdict, replace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from valuelab import cli
 from valuelab.rewards.exact import best_of_n, best_of_n_kl, kl_from_base
 from valuelab.rlhf import experiment as X
 from valuelab.rlhf.loop import Config
@@ -127,7 +129,8 @@ def test_the_table_is_read_back_as_it_was_written(tmp_path):
 def test_the_committed_sweep_is_whole_and_says_what_made_it():
     rows, steps = X.stored(), X.stored(X.STEPS)
     record = json.loads(X.STORED.with_suffix(".json").read_text())
-    cells = X.sweep(len(record["seeds"]))
+    assert record["seeds"] == list(range(X.SEEDS)) and inspect.signature(cli.sweep).parameters["seeds"].default == X.SEEDS
+    cells = X.sweep()
     have, trained = ({(r["arm"], r["beta"], r["seed"], r["step"]) for r in t} for t in (rows, steps))
     for c in cells:
         key = c.arm, c.config.beta, c.config.seed

@@ -160,7 +160,7 @@ class Cell:
         return f"{self.arm}-b{self.config.beta:g}-s{self.config.seed}"
 
 
-SEEDS = 5
+SEEDS = 3  # of each kind: as many as the stored sweep has
 
 
 def sweep(seeds: int = SEEDS) -> list[Cell]:
