@@ -129,7 +129,8 @@ def test_the_table_is_read_back_as_it_was_written(tmp_path):
 def test_the_committed_sweep_is_whole_and_says_what_made_it():
     rows, steps = X.stored(), X.stored(X.STEPS)
     record = json.loads(X.STORED.with_suffix(".json").read_text())
-    assert record["seeds"] == list(range(X.SEEDS)) and inspect.signature(cli.sweep).parameters["seeds"].default == X.SEEDS
+    assert record["seeds"] == list(range(X.SEEDS))
+    assert inspect.signature(cli.sweep).parameters["seeds"].default == X.SEEDS
     cells = X.sweep()
     have, trained = ({(r["arm"], r["beta"], r["seed"], r["step"]) for r in t} for t in (rows, steps))
     for c in cells:
