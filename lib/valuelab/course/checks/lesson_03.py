@@ -303,7 +303,7 @@ def reliability(f):
     flat = torch.randn(24, 2, generator=torch.Generator().manual_seed(4))
     flat = flat - flat.mean(0) + torch.tensor([0.2, 0.0])
     if float(f(flat, 200, 0)) > 0.1:
-        raise Refused("each negative cosine counted as 0: average all halvings first, only then is a negative r no r")
+        raise Refused("negative cosines were cut off: average all halvings first, then count a negative average as 0")
 
 
 @exercise("3.8", reference=controls.family_wise_p)
