@@ -147,7 +147,8 @@ additive_shift = check("4.1", additive_shift)
 # **Predict first.** A probe reads 0.20 and you want 0.90; the weight has length 2. How far must the state move? (In logits from
 # −1.39 to 2.20, so $3.58/2 = 1.79$.)
 #
-# Write the body. `side` says which states move: "at least" lifts low ones, "at most" lowers high ones, "exactly" does both.
+# Write the body. `side` says which states move: "at least" lifts low ones, "at most" lowers high ones, "exactly" does both. As
+# in 4.1, compute in float32 or wider, `wide(h)`: in bfloat16 the product over a wide state alone would miss the target.
 #
 # | You see | Likely cause |
 # |---|---|
