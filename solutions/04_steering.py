@@ -147,7 +147,8 @@ additive_shift = check("4.1", additive_shift)
 # **Predict first.** A probe reads 0.20 and you want 0.90; the weight has length 2. How far must the state move? (In logits from
 # −1.39 to 2.20, so $3.58/2 = 1.79$.)
 #
-# Write the body. `side` says which states move: "at least" lifts low ones, "at most" lowers high ones, "exactly" does both.
+# Write the body. `side` says which states move: "at least" lifts low ones, "at most" lowers high ones, "exactly" does both. As
+# in 4.1, compute in float32 or wider, `wide(h)`: in bfloat16 the product over a wide state alone would miss the target.
 #
 # | You see | Likely cause |
 # |---|---|
@@ -194,7 +195,7 @@ show(fig, f"Every state reaches the target; {float((before >= 0.9).float().mean(
 #
 # ### Exercise 4.3: project
 #
-# Return the new states. `level` is in units of $|h|$, not of probability.
+# Return the new states. `level` is a length in the units of $h$, not a probability.
 #
 # What you should see: `✓ 4.3`.
 #
@@ -214,8 +215,10 @@ across = torch.eye(lm.d_model) - torch.outer(v, v) / (v @ v)
 claim("after ablation nothing is left along the direction", bool(((ablated @ v).abs() < 1e-3 * X.norm(dim=1) * v.norm()).all()))
 claim("after ablation everything across the direction is as it was", torch.allclose(ablated @ across, X @ across, atol=1e-3))
 wanted, _ = choices(lines=WANTED)
-removed, _ = choices({x: remove(levels[x]) for x in VALUES}, lines=WANTED)
-display(Markdown(f"In the model: a persona line that wants the value gives a choice of {wanted.mean():.2f} ({neutral.mean():.2f} without it); with that one direction removed at block {LAYER}, {removed.mean():.2f}. What is left of the persona's effect does not run through this direction of this block."))
+without, chance = ({x: remove(p) for x, p in found.items()} for found in (levels, {x: probes.Probe(n, layer=LAYER) for x, n in noise.items()}))
+bare, removed, spared = choices(without)[0], choices(without, lines=WANTED)[0], choices(chance, lines=WANTED)[0]
+left = (removed.mean() - bare.mean()) / (wanted.mean() - neutral.mean())
+display(Markdown(f"In the model: a persona line that wants the value lifts the choice from {neutral.mean():.2f} to {wanted.mean():.2f}. With the value's direction removed at block {LAYER} both ends fall: the line lifts it from {bare.mean():.2f} to {removed.mean():.2f}. So {left:.0%} of the line's effect is left; it does not run through this one direction of this block. With a random direction removed instead, the choice after the line is {spared.mean():.2f}."))
 
 # %% [markdown] minutes=5
 # ## 4 · Several values at once
@@ -230,7 +233,8 @@ display(Markdown(f"In the model: a persona line that wants the value gives a cho
 #
 # **Predict first.** Which target will be missed, the first or the last?
 #
-# What you should see: `✓ 4.4`, and below, a target that is missed.
+# What you should see: `✓ 4.4`, and below, a target that is missed. (Answer: the first. Every later shift moves it, and nothing
+# moves the last.)
 #
 # <details><summary>Hint 1</summary>Keep a running state x, begin with h, add each shift to it.</details>
 #
@@ -406,7 +410,7 @@ panels[0].set(xlabel="gate probe, logits", ylabel="prompts")
 panels[0].legend()
 panels[1].bar(list(right), list(right.values()), color=plots.COLORS[:3])
 panels[1].set(ylabel="facts answered to the letter", ylim=(0, 1))
-show(fig, f"The gate opens for {passed['choices']:.0%} of the questions that ask for a choice and for {passed['facts']:.0%} of the facts. Facts right: {right['unsteered']:.0%} unsteered, {right['no gate']:.0%} pushed four times as far as this lesson does, without a gate, {right['gate']:.0%} with it.")
+show(fig, f"The gate opens for {passed['choices']:.0%} of the questions that ask for a choice and for {passed['facts']:.0%} of the facts. Facts right: {right['unsteered']:.0%} unsteered, {right['no gate']:.0%} pushed at four times the strength of the table below, without a gate, {right['gate']:.0%} with it.")
 
 # %% [markdown] minutes=4
 # ## 6 · Side effects
@@ -493,7 +497,8 @@ anti_steerable_share = check("4.10", anti_steerable_share)
 # ### Exercise 4.11: the share of the gain that is kept
 #
 # Now the prompt demands the opposite ("Safety means little to you."). Measure the gain of steering there, from its own start, as
-# a share of the neutral gain. No neutral gain: raise `ValueError`.
+# a share of the neutral gain. No neutral gain: raise `ValueError`. The fair rival of the push is a prompt: a persona line that
+# wants the value, behind the one that does not.
 #
 # What you should see: `✓ 4.11`.
 #
@@ -509,15 +514,18 @@ gain_kept = check("4.11", gain_kept)
 # %%
 best = added(directions, STRENGTH)
 plain, (hard, _), (hard_steered, _) = own[3][0], choices(lines=OPPOSED), choices(best, lines=OPPOSED)
-share = gain_kept((neutral, plain), (hard, hard_steered))
-fig, ax = plots.figure(figsize=(6.4, 2.8))
-for k, pair in enumerate([(neutral, plain), (hard, hard_steered)]):
-    ax.plot([x.mean() for x in pair], [k, k], color=plots.COLORS[k], linewidth=2)
-    ax.scatter([pair[0].mean()], [k], marker="o", s=60, facecolor="white", edgecolor=plots.COLORS[k], zorder=3)
-    ax.scatter([pair[1].mean()], [k], marker="D", s=60, color=plots.COLORS[k], zorder=3)
-ax.set_yticks([0, 1], ["no persona", "opposite persona"])
-ax.set(xlim=(0, 1), ylim=(-0.6, 1.6), xlabel="choice for the value (open: unsteered, filled: steered)")
-show(fig, f"The opposite persona lowers the choice from {neutral.mean():.2f} to {hard.mean():.2f}; steering lifts it to {hard_steered.mean():.2f}. Of the neutral gain {share:.0%} is kept. Moved the wrong way without a persona: {anti_steerable_share(neutral.ravel(), plain.ravel(), 0.02):.0%} of the situations.")
+rival, _ = choices(lines=[f"{o} {w}" for o, w in zip(OPPOSED, WANTED, strict=True)])
+share, line_share = gain_kept((neutral, plain), (hard, hard_steered)), gain_kept((neutral, wanted), (hard, rival))
+rows = {"push": (neutral, plain), "push, opposite persona": (hard, hard_steered), "persona line": (neutral, wanted), "persona line, opposite persona": (hard, rival)}
+fig, ax = plots.figure(figsize=(7.8, 3.2))
+for k, pair in enumerate(rows.values()):
+    color = plots.COLORS[k // 2]
+    ax.plot([x.mean() for x in pair], [k, k], color=color, linewidth=2)
+    ax.scatter([pair[0].mean()], [k], marker="o", s=60, facecolor="white", edgecolor=color, zorder=3)
+    ax.scatter([pair[1].mean()], [k], marker="D", s=60, color=color, zorder=3)
+ax.set_yticks(range(4), list(rows))
+ax.set(xlim=(0, 1), ylim=(3.6, -0.6), xlabel="choice for the value (open: without, filled: with push or line)")
+show(fig, f"The opposite persona lowers the choice from {neutral.mean():.2f} to {hard.mean():.2f}. The push lifts it to {hard_steered.mean():.2f}: of its neutral gain {share:.0%} is kept. A persona line for the value, set behind the opposite one, lifts it to {rival.mean():.2f} and keeps {line_share:.0%} of its own. Moved the wrong way by the push without a persona: {anti_steerable_share(neutral.ravel(), plain.ravel(), 0.02):.0%} of the situations.")
 
 # %% [markdown] minutes=5
 # ## 8 · Control against fluency, and all methods side by side
@@ -537,16 +545,16 @@ def speak(plans=None, lines=None, rows=True):
     return np.array(won).reshape(10, N), np.mean([p.grammatical for p in parsed])
 
 
-doses = np.array([0, 0.5, 1, 5])
+doses = np.array([0, 0.5, 1, 1.5, 2, 3, 5])
 dosed = [speak(added(directions, float(s * STRENGTH)) if s else None) for s in doses]
 fig = plots.curves(doses * STRENGTH, {"success": [w.mean() for w, _ in dosed], "grammatical": [g for _, g in dosed]}, xlabel="strength", ylabel="share of replies")
 fig.axes[0].axvline(STRENGTH, color=plots.GREY, linestyle="--", linewidth=1)
-show(fig, f"Success rises from {dosed[0][0].mean():.2f} to {dosed[2][0].mean():.2f} at the strength used here (dashed), while {dosed[2][1]:.0%} of the replies stay grammatical; at five times that strength {dosed[3][1]:.0%} do.")
+show(fig, f"Success rises from {dosed[0][0].mean():.2f} to {dosed[2][0].mean():.2f} at the strength used here (dashed), while {dosed[2][1]:.0%} of the replies stay grammatical. At {doses[4]:g} times that strength {dosed[4][1]:.0%} do, at {doses[5]:g} times {dosed[5][1]:.0%}, at {doses[-1]:g} times {dosed[-1][1]:.0%}: the sentences break, and success falls with them, to {dosed[-1][0].mean():.2f}.")
 
 # %% [markdown] minutes=3
 # The table compares the methods on the same questions. *Minimal*: level 0.95 of the value's ruler. *Gated*: the additive push,
 # where the gate opens. *Joint*: the value at least 0.95 and its opposite at most 0.05, two demands that agree. *Joint, against
-# its neighbours*: the value at least 0.95 while both neighbours on the circle stay at most at one half, demands that pull against
+# its neighbours*: the value at least 0.95 while both neighbours on the circle stay at one half at most, demands that pull against
 # each other. **Predict first:** which of the two joint plans moves choices the wrong way?
 
 # %%
@@ -578,10 +586,11 @@ display(Markdown("\n".join(lines)))
 
 # %% [markdown] minutes=4
 # Read the table against your favourite. The **prompt** needs no vector, and where it wins it wins honestly: on many tasks
-# prompting beats steering (AxBench, arXiv 2501.17148). What it cannot do is what sections 5 to 7 measured: be opened by a gate,
-# be set by a dial, or hold against a prompt that demands the opposite. **Minimal** is minimal: it keeps the language whole and
-# moves less. And no solver saves a plan whose demands contradict each other: the joint plan against the neighbours meets its
-# targets and pays for it elsewhere, in choices that move the wrong way and in sentences.
+# prompting beats steering (AxBench, arXiv 2501.17148). It can stand behind the same gate, too, if the question is read once
+# without the line, and section 7 saw it hold against a line that demands the opposite. What the lesson showed of pushes alone
+# is the dial of section 4: any level in between, for several values at once. **Minimal** is minimal: it keeps the language whole
+# and moves less. And no solver saves a plan whose demands pull against each other: the joint plan against the neighbours meets
+# its targets and pays for it elsewhere, in choices that move the wrong way and in sentences.
 #
 # ## A control that must fail
 #
@@ -610,9 +619,10 @@ claim("the gate opens for more than nine of ten questions of choice and for fewe
 claim("leakage follows the circle better than 95 of 100 random orders of the names", circle > np.quantile(shuffles, 0.95))
 claim("leakage of random directions follows the circle less", random_circle < circle - 0.2)
 claim("the persona prompt moves choices further than any push in the table", wanted.mean() > max(p.mean() for name, p in probability.items() if name != "persona prompt"))
-claim("at five times the strength fewer replies stay grammatical", dosed[3][1] < dosed[2][1] - 0.2)
-claim("contradictory demands move more choices the wrong way than demands that agree", wrong_way["joint, against its neighbours"] > wrong_way["joint"] + 0.05)
+claim("at five times the strength fewer replies stay grammatical", dosed[-1][1] < dosed[2][1] - 0.2)
+claim("demands that pull against each other move more choices the wrong way than demands that agree", wrong_way["joint, against its neighbours"] > wrong_way["joint"] + 0.05)
 claim("under opposing personas more than half of the neutral gain is kept", share > 0.5)
+claim("a persona line behind an opposing one keeps more than half of its gain as well", line_share > 0.5)
 
 # %% [markdown] minutes=1
 # ## Questions
@@ -651,9 +661,11 @@ quiz(
 # ## Limits
 #
 # The model and its values were planted: the method recovers what was planted, and the circle in the leakage is the circle that was
-# planted. Layer and strength were chosen once on other situations. Ten values with a dozen questions each leave sampling noise of
-# some points in every cell of the table; the benchmark `steering_control` repeats it with more questions and intervals. A probe that
-# reads a direction well need not steer well, and a steered choice says nothing about what a model "wants".
+# planted. Layer and strength were chosen once on other situations. The steered block is the embedded model's last: a push there
+# changes the scores of the next token, and no later block or token reads the pushed state. A push at a lower block may act
+# otherwise. Ten values with a dozen questions each leave sampling noise of some points in every cell of the table; the benchmark
+# `steering_control` repeats it with more questions and intervals. A probe that reads a direction well need not steer well, and a
+# steered choice says nothing about what a model "wants".
 #
 # ## Links
 #

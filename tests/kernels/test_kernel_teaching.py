@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from kernel_buffers import close, draw
+from mistakes import ex_05
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from valuelab.course.check import verdict
 from valuelab.kernels import aot, lab, teaching, traffic
 from valuelab.kernels.lab import trace
 
@@ -79,6 +81,39 @@ def test_the_twin_refuses_what_triton_would_refuse():
         trace(odd_block, (1,), torch.zeros(9), BLOCK=9)
     with pytest.raises(TypeError, match="takes a pointer first"):
         trace(lambda x: lab.tl.load(3), (1,), torch.zeros(1))
+
+
+RIGHT = {
+    "one element after another": ("5.1", ex_05.add(
+        ("i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)",
+         "for k in range(BLOCK):\n      i = tl.program_id(0) * BLOCK + k"),
+        ("\n    inside", "\n      inside"), ("\n    x =", "\n      x ="), ("\n    y =", "\n      y ="),
+        ("\n    tl.store", "\n      tl.store"),
+    )),
+    "blocks counted by cdiv": ("5.4", ex_05.dot(
+        ("for start in range(0, width, BLOCK):", "for k in range(tl.cdiv(width, BLOCK)):"),
+        ("= start +", "= k * BLOCK +"),
+    )),
+    "shut rows never read": ("5.6", ex_05.steer(
+        ("    h = tl.load(at,", "    if tl.load(gate_ptr + row) == 0:\n        return\n    h = tl.load(at,"),
+    )),
+    "the chosen logit picked inside the loop": ("5.9", ex_05.log_prob(
+        ("    total = 0.0\n", "    total = 0.0\n    chosen = 0.0\n    target = tl.load(target_ptr + row)\n"),
+        ("        m = higher\n    target = tl.load(target_ptr + row)\n",
+         "        chosen += tl.sum(tl.where(column == target, x, 0.0), axis=0)\n        m = higher\n"),
+        ("    chosen = tl.load(logits_ptr + row * stride + target).to(tl.float32)\n", ""),
+    )),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", RIGHT)
+def test_the_checks_accept_right_kernels_that_are_not_the_reference(way):
+    exercise, kernel = RIGHT[way]
+    assert verdict(exercise, kernel) is None
+
+
+def test_the_twin_knows_cdiv():
+    assert [lab.tl.cdiv(n, 32) for n in (64, 65, 1)] == [2, 3, 1]
 
 
 def test_a_kernel_typed_into_a_notebook_cell_runs_in_triton(device):

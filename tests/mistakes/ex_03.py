@@ -187,11 +187,11 @@ def gaps_by_bin(probabilities, y, bins=15):
 # ---------------------------------------------------------------------------- 3.5 RankMe
 
 
-def rank(power=1, last=torch.exp, log=torch.log, scale=True, drop=True, centre=None, sign=-1.0):
+def rank(power=1, last=torch.exp, log=torch.log, scale=True, drop=True, centre=None, sign=-1.0, along=0):
     def answer(Z, centred=False):
         Z = Z.double()
         if centred if centre is None else centre:
-            Z = Z - Z.mean(0)
+            Z = Z - Z.mean(along, keepdim=True)
         sigma = torch.linalg.svdvals(Z) ** power
         if drop:
             sigma = sigma[sigma > 1e-9]
@@ -209,7 +209,7 @@ def plain_rank(Z, centred=False):
 
 
 def halves(
-    brown=True, random=True, cosine=True, clamp=True, many=True, seeded=True, overlap=False, single=False
+    brown=True, random=True, cosine=True, clamp=True, many=True, seeded=True, overlap=False, single=False, each=False
 ):  # fmt: skip
     def answer(X, draws=50, seed=0):
         rng, n, found = np.random.default_rng(seed if seeded else None), len(X), []
@@ -220,7 +220,7 @@ def halves(
                 first, second = rng.integers(n, size=n), rng.integers(n, size=n)
             a, b = (X[first[0]], X[second[0]]) if single else (X[first].mean(0), X[second].mean(0))
             found.append(float(a @ b / (a.norm() * b.norm())) if cosine else float(a @ b))
-        r = float(np.mean(found))
+        r = float(np.mean(np.maximum(found, 0.0) if each else found))
         r = max(0.0, r) if clamp else r
         return 2 * r / (1 + r) if brown else r
 
@@ -311,6 +311,7 @@ MISTAKES |= {
         Mistake("bits", rank(log=torch.log2), "entropy is in bits"),
         Mistake("always centred", rank(centre=True), "only `centred=True` may"),
         Mistake("never centred", rank(centre=False), "centred=True changed nothing"),
+        Mistake("each state's own mean", rank(along=1), "the mean over states"),
         Mistake("sign", rank(sign=1.0), "sign of the entropy"),
         Mistake("plain rank", plain_rank, "not the effective one"),
         Mistake("not divided by the sum", rank(scale=False), "divide by the sum"),
@@ -325,6 +326,7 @@ MISTAKES |= {
         Mistake("drawn with replacement", halves(overlap=True), "must not share a vector"),
         Mistake("single vectors", halves(single=True), "average each half"),
         Mistake("negative", halves(clamp=False), "let it count as 0"),
+        Mistake("each halving cut off", halves(each=True), "average all halvings first"),
     ],
     "3.8": [
         Mistake("each layer alone", p_values(lambda o, n: (n >= o).sum(0)), "its own null only"),

@@ -40,6 +40,11 @@ def float32_out(h, w, b, target, side="at least"):
     return shift.minimal_shift(h.to(wide), w.to(wide), b, target, side)
 
 
+def in_the_dtype_of_h(h, w, b, target, side="at least"):
+    gap = clamped(logit(target) - (h @ w + b), side)
+    return (gap[..., None] * w / (w @ w)).to(h.dtype)
+
+
 def one_number(h, w, b, target, side="at least"):
     return (logit(target) - (h @ w + b)).clamp(min=0)
 
@@ -255,6 +260,7 @@ MISTAKES = {
         ),
         Mistake("other sides forgotten", always_up, "is not handled"),
         Mistake("dtype lost", float32_out, "dtype of h was not kept"),
+        Mistake("narrow arithmetic", in_the_dtype_of_h, "bfloat16 states miss the target"),
         Mistake("one number a state", one_number, "one shift for each state"),
     ],
     "4.4": [

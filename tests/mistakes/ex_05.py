@@ -103,6 +103,15 @@ def any_shared(seen):
     return any(len(w) > 1 for n in names for w in seen.elements("load", n).values())
 
 
+def interpreted():
+    """Whether the checks run kernels in Triton's interpreter as well, in this process."""
+    try:
+        import triton.language as language
+    except ImportError:
+        return False
+    return type(language.sum).__name__ == "InterpretedFunction"
+
+
 MISTAKES = {
     "5.1": [
         Mistake("no mask", add((", mask=inside", "")), "elements beyond n are touched"),
@@ -301,6 +310,7 @@ MISTAKES = {
             log_prob(("higher = tl.maximum(m, tl.max(x, axis=0))", "higher = tl.maximum(0.0, 0.0)")),
             "it overflows",
         ),
+        Mistake("from -inf", log_prob(("m = -1e30", 'm = float("-inf")')), "start m at -1e30"),
         Mistake("gap", log_prob((', mask=column < width, other=float("-inf")', "")), "mask with column < width"),
         Mistake(
             "read twice",
@@ -315,4 +325,9 @@ MISTAKES = {
         ),
     ],
 }
+if interpreted():  # without Triton's interpreter there is nothing to refuse: this one is right in the twin and on a GPU
+    masked = steer(
+        ("    if step != 0:\n        tl.store", "    tl.store"), ("mask=inside)\n", "mask=inside & (step != 0))\n")
+    )
+    MISTAKES["5.6"].append(Mistake("mask and condition", masked, "a GPU would run it"))
 assert torch.float32 is tl.float32  # the twin's language is torch's

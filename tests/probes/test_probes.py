@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from valuelab import probes
+from valuelab.course.check import verdict
 from valuelab.probes import Probe, grouped_accuracy, stack_pairs
-from valuelab.probes.estimators import ESTIMATORS, estimator
+from valuelab.probes.estimators import ESTIMATORS, estimator, mean_difference
 
 D = 16
 EVERY = pytest.mark.parametrize("method", ESTIMATORS)
@@ -45,6 +46,13 @@ def test_mean_difference_has_its_boundary_half_way():
     probe = probes.mean_difference(positive, negative)
     torch.testing.assert_close(probe.weight, torch.tensor([3.0, -1.0]))
     assert probe(torch.tensor([1.5, 0.5])) == 0.0
+
+
+def test_the_check_accepts_a_mean_difference_computed_in_float64():
+    def wide(positive, negative):
+        return mean_difference(positive.double(), negative.double())
+
+    assert verdict("3.1", wide) is None
 
 
 def test_pca_of_differences_is_not_centred():

@@ -189,6 +189,20 @@ def test_lcp_solutions_are_complementary():
     assert 0 < (lam > 0).float().mean() < 1
 
 
+def fathi(m):
+    """Symmetric, positive definite, and the worst there is for least-index pivoting: 2^m − 1 turns (Fathi 1979)."""
+    L = torch.eye(m).double() + 2 * torch.ones(m, m).double().triu(1)
+    return L @ L.T, torch.ones(1, m).double()
+
+
+def test_a_problem_that_takes_too_many_pivots_is_said_to_be_unsolved():
+    gram, need = fathi(6)
+    y = solve_lcp(gram, need) @ gram - need
+    assert y.min() > -1e-8  # 63 pivots are few enough
+    with pytest.raises(ValueError, match="not solved after 640 pivots.*raise ridge"):
+        solve_lcp(*fathi(10))
+
+
 def test_contradictory_demands_stay_finite_and_short():
     h, w = states(64, 32)
     draw = torch.Generator().manual_seed(4)

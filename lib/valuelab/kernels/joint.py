@@ -77,7 +77,8 @@ def _parts(w: Tensor, dtype: torch.dtype) -> list[Tensor]:
 def active_set(need: Tensor, gram: Tensor, free: Tensor, *, most: int = 64) -> Tensor:
     """Which constraints push, by principal pivoting. need: (n, k), gram: (k, k) unit diagonal + ridge.
 
-    `free` (k,) marks equalities, which always push. Returns (n, k) bool.
+    `free` (k,) marks equalities, which always push. Returns (n, k) bool. A row that needs more than `most` pivots
+    ends unfinished, as in the kernel: nearly singular matrices may take 2^k.
     """
     n, k = need.shape
     table, q = gram.expand(n, k, k).clone(), -need
@@ -193,7 +194,7 @@ def steer_joint(
         gate: (...), multiplies a row's step; 0 leaves the row as it is.
         ridge: added to the Gram matrix's diagonal, relative to it. 0 meets the targets exactly and
             may take huge steps for near-contradictory demands.
-        cap: longest step allowed, in units of |h|.
+        cap: longest step allowed, a length in the units of h (not a share of |h|).
         inplace: write into `h`.
         report: return (states, score (..., k), coefficients (..., k), size (...)).
         path: "fused" or "library"; by default `choose_path` decides.

@@ -212,7 +212,7 @@ tl = SimpleNamespace(
     sum=_reduce("sum"), max=_reduce("max"), min=_reduce("min"), where=_where,
     maximum=_pair(torch.maximum), minimum=_pair(torch.minimum),
     exp=_float(torch.exp), log=_float(torch.log), sqrt=_float(torch.sqrt), abs=_float(torch.abs),
-    static_range=range, range=range,
+    static_range=range, range=range, cdiv=lambda a, b: -(-a // b),
 )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def steer(
 
     Returns:
         Steered states like `h` (`h` itself if in place); with `report`, a tuple
-        (states, score (...), size (...)), score in logits and size in units of |h|, float32.
+        (states, score (...), size (...)), score in logits, size a length in the units of h, float32.
 
     Raises:
         ValueError: widths differ, `gate` does not match the rows, or `inplace` on states that

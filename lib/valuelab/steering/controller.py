@@ -221,8 +221,8 @@ class Control:
         Returns:
             passes: forward passes; gate_open: share of prompts whose gate was open;
             layers: {layer: {tokens: real tokens seen, allowed: of these in scope with an open gate,
-            shifted: share of the allowed that moved, size: mean length of their step in units of
-            |h|, values: {value: {before, after: mean probability of allowed tokens, missed: share
+            shifted: share of the allowed that moved, size: mean length of their step in the units
+            of h (not a share of |h|), values: {value: {before, after: mean probability of allowed tokens, missed: share
             of them that ended short of the target by more than 0.01 logits}}}}.
             Readings after the shift are computed in float32 before rounding to the model's dtype.
         """

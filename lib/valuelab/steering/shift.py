@@ -94,7 +94,7 @@ def ablate(h: Tensor, v: Tensor) -> Tensor:
 
 
 def project(h: Tensor, v: Tensor, level: float) -> Tensor:
-    """States whose component along v is set to `level`, in units of |h|: h + (level − h·u) u."""
+    """States whose component along v is set to `level`, a length in the units of h: h + (level − h·u) u."""
     check_width("project", h, v)
     u = v.to(h.device, wide(h))
     u = u / u.norm()
@@ -144,7 +144,7 @@ def joint_shift(
         ridge: added to the Gram matrix's diagonal, relative to it; above zero it keeps the step
             finite for demands that contradict each other. Proximal rounds take its bias from
             targets that can be met: they are missed by about (ridge / smallest eigenvalue)³.
-        cap: longest step, in units of |h|; longer ones are shortened.
+        cap: longest step, a length in the units of h (not a share of |h|); longer ones are shortened.
 
     Returns:
         Shift to add to `h`; same shape and dtype.
@@ -238,6 +238,9 @@ def solve_lcp(gram: Tensor, need: Tensor) -> Tensor:
         gram: (m, m), symmetric positive definite.
         need: (..., m); rows are separate problems.
 
+    Raises:
+        ValueError: singular, or not solved after 64 m pivots. Some nearly singular matrices take 2^m.
+
     Source: Murty, "Note on a Bard-type scheme" (1974).
     """
     m = len(gram)
@@ -256,6 +259,10 @@ def solve_lcp(gram: Tensor, need: Tensor) -> Tensor:
             break
         first = wrong & (wrong.cumsum(1) == 1)
         active = active ^ first
+    else:
+        raise ValueError(
+            f"solve_lcp: not solved after {64 * m} pivots (weights nearly repeat); raise ridge or ask for fewer values."
+        )
     return lam.clamp(min=0).reshape(need.shape)
 
 

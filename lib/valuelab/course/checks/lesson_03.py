@@ -22,7 +22,7 @@ def mean_difference(f):
         if not isinstance(probe, Probe):
             raise Refused(f"a {type(probe).__name__} came back; wrap weight and bias: Probe(w, b)")
         w = torch.stack([row for row in high]).sum(0) / 7 - torch.stack([row for row in low]).sum(0) / 4
-        got = probe.weight
+        got = probe.weight.to(w.dtype)
         if got.shape != w.shape:
             raise Refused(
                 f"the weight has shape {tuple(got.shape)}, wanted (5,): take the mean over sentences, dimension 0"
@@ -238,8 +238,11 @@ def rankme(f):
             raise Refused("a cloud ten times as large has another rank: divide by the sum of the singular values")
         if abs(got - wanted) > 1e-4:
             raise Refused(f"a cloud of 9 states gave {got:.3f}, wanted {wanted:.3f}")
-        if abs(float(f(Z, True)) - centred) > 1e-4:
+        alone = float(f(Z, True))
+        if abs(alone - got) < 1e-4:
             raise Refused("centred=True changed nothing: it must remove the mean state first")
+        if abs(alone - centred) > 1e-4:
+            raise Refused("centred=True must remove the mean state, the mean over states: dimension 0")
     flat = torch.zeros(6, 4)
     flat[:, 0] = torch.arange(1.0, 7.0)
     if not np.isfinite(float(f(flat))):
@@ -296,6 +299,11 @@ def reliability(f):
         raise Refused(
             f"vectors without any direction gave {low:.2f}: a negative r means no reliability, so let it count as 0"
         )
+    # two dimensions, almost no mean: the cosines of the halvings lie on both sides of 0, their average below it
+    flat = torch.randn(24, 2, generator=torch.Generator().manual_seed(4))
+    flat = flat - flat.mean(0) + torch.tensor([0.2, 0.0])
+    if float(f(flat, 200, 0)) > 0.1:
+        raise Refused("negative cosines were cut off: average all halvings first, then count a negative average as 0")
 
 
 @exercise("3.8", reference=controls.family_wise_p)

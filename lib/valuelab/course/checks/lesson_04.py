@@ -100,9 +100,16 @@ def minimal_shift(f):
                 f"side={side!r} is not handled: "
                 + ("only high states move, downwards" if side == "at most" else "every state moves onto the target")
             )
-    half = h.to(torch.float16)
-    if f(half, w.to(torch.float16), b, 0.9).dtype != torch.float16:
+    g = torch.Generator().manual_seed(3)
+    h = (3 * torch.randn(64, 2048, generator=g)).bfloat16()
+    w = (0.03 * torch.randn(2048, generator=g)).bfloat16()
+    got = f(h, w, b, 0.9)
+    if got.dtype != h.dtype:
         raise Refused("the dtype of h was not kept: compute in float32 or wider, return in the dtype of h")
+    z, moved = (x.double() @ w.double() + b for x in (h, h.double() + got.double()))
+    low = z < math.log(9.0)
+    if (moved[low] - math.log(9.0)).abs().max() > 0.01:
+        raise Refused("bfloat16 states miss the target: convert h and w to float32, `wide(h)`, before the product")
 
 
 @exercise("4.3", reference=shift.project)

@@ -44,6 +44,11 @@ def also_in_triton(f: Callable, grid: tuple, args: list, out: int, want: Tensor,
     try:
         kernel[grid](*args, **meta)
     except Exception as error:  # whatever Triton says about the learner's source
+        if "ufunc 'bitwise_and'" in str(error):  # a fault of the interpreter: compiled, such a kernel is right
+            raise Refused(
+                "a GPU would run it, but Triton's interpreter cannot join a block's mask and one condition of the "
+                "whole program by `&`: put the store under `if step != 0:`"
+            ) from None
         raise Refused(
             f"it works in the twin, but Triton refuses it: {str(error)[:150]}. Use tl's functions only, none of torch's"
         ) from None
@@ -104,7 +109,11 @@ def add_kernel(f: Callable) -> None:
             if kinds == {"store"}:
                 raise Refused("the store runs past the end and destroys what lies there: mask it")
             raise Refused("elements beyond n are touched: mask loads and store with i < n")
-        starts = [int(a.elements.min()) for a in wrote(seen, "out_ptr") if a.elements.numel()]
+        first: dict[int, int] = {}  # where each program begins
+        for a in wrote(seen, "out_ptr"):
+            if a.elements.numel():
+                first[a.program] = min(int(a.elements.min()), first.get(a.program, n))
+        starts = list(first.values())
         if len(starts) > 1 and set(starts) == {0}:
             raise Refused("every program works on the first block: begin at program_id(0) * BLOCK")
         if starts == list(range(len(starts))) and len(starts) > 1:
@@ -455,6 +464,12 @@ def log_prob_kernel(f: Callable) -> None:
         lab.trace(f, (n,), big, y, out, width, big.stride(0), BLOCK=16)
         if not close(out, want, 1e-3):
             raise Refused("with logits near 300 it overflows: subtract the largest before tl.exp")
+        barred, out = logits.clone(), torch.full((n,), NAN)
+        barred[:, :16] = -torch.inf
+        barred, y_far = spaced(barred), torch.full((n,), 20)
+        lab.trace(f, (n,), barred, y_far, out, width, barred.stride(0), BLOCK=16)
+        if not close(out, barred.double().log_softmax(1)[:, 20], 1e-4):
+            raise Refused("a first block of nothing but -inf gives NaN: -inf - (-inf) is no number, start m at -1e30")
     args = [x, y, torch.full((n,), NAN), width, x.stride(0)]
     also_in_triton(f, (n,), args, 2, want, BLOCK=16)
 
