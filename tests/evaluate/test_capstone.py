@@ -8,6 +8,7 @@ from live_bytes import Live
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from valuelab import models
+from valuelab.course.check import verdict
 from valuelab.evaluate import capstone as c
 from valuelab.models import LM
 from valuelab.weights.editing import clone
@@ -76,6 +77,16 @@ def test_a_gain_as_large_as_stated_is_seen_as_often_as_stated():
     z = d.mean(1) / (d.std(1) / math.sqrt(n))
     seen = float((z > 1.959964).double().mean())
     assert 0.79 <= seen <= 0.88  # at least the power asked for: q bounds the variance from above
+
+
+def test_the_check_takes_a_z_as_it_is_typed():
+    def answer(n, disagreement, power=0.8, level=0.95):
+        if n < 1 or not 0 <= disagreement <= 1:
+            raise ValueError("n or share")
+        z = {0.95: 1.96, 0.9: 1.645}[level] + {0.8: 0.8416, 0.9: 1.2816}[power]
+        return z * math.sqrt(disagreement / n)
+
+    assert verdict("11.3", answer) is None
 
 
 def test_what_does_not_fit_says_what_would():
