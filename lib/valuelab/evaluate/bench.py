@@ -289,7 +289,7 @@ class PairsBench:
 
     readout = "log-probability"
     score_name = "finds the sentence in which the value wins likelier"
-    ability_name = "plain facts told from their opposites"
+    ability_name = "plain facts told from their opposites, where chance alone gets half"
     rows_per_item = 2  # `margins` reads the two members of a pair as neighbours
 
     def __init__(self, lm: LM, *, items: int | None = None, seed: int = 0):
