@@ -757,8 +757,8 @@ quiz(
 # **Questions for the room.** Who may mix, and who sees the mixture? Would you publish the vector that takes a
 # safety tuning away? What would a random vector of equal length do to a larger model?
 #
-# **To keep** when time is short. The lesson is in neither of the two short tracks. A session of 90 minutes on this lesson
-# alone: 9.1, 9.2, 9.5, the triangle and the control. Semester: all, and let each group bring a gap of its own.
+# **To cut.** The lesson is in neither of the two short tracks. A session of 90 minutes on it alone: keep 9.1, 9.2, 9.5, the
+# triangle and the control, cut the rest. Semester: all, and let each group bring a gap of its own.
 
 # %% [markdown]
 # ## Where to go from here

@@ -893,8 +893,8 @@ quiz(
 # **More misconceptions.** "A corrected share is as sure as a counted one" (10.5). "Holm is Bonferroni" (10.6). "The
 # winner of the table is the best method": ask for whom, at which budget, and what the column of facts says.
 #
-# **To keep** when time is short. One day (50 minutes): 10.1, 10.2, the first figure, the control. A session of 90 minutes on
-# this lesson alone: add 10.3, 10.4 and the table. Semester: all, then the report card on a model of the group's choice.
+# **To cut.** One day (50 minutes): keep 10.1, 10.2, the first figure and the control, cut the rest. A session of 90 minutes on
+# this lesson alone: keep 10.3, 10.4 and the table, too. Semester: all, then the report card on a model of the group's choice.
 
 # %% [markdown]
 # ## Where to go from here

@@ -373,8 +373,8 @@ quiz(
 # after the run": then it was none. "Ability +0, so nothing is lost": not one
 # answer changed, which is no certainty, and the interval says how much could be lost (10, section 2).
 #
-# **To keep** when time is short. The lesson is in neither of the two short tracks. A session of 90 minutes on this lesson
-# alone: 11.1, 11.4 and the card. Semester: all, in groups of two, one model each.
+# **To cut.** The lesson is in neither of the two short tracks, and fits a session of 90 minutes of its own. In less, keep 11.1,
+# 11.3, 11.4 and the card. Semester: all, in groups of two, one model each.
 
 # %% [markdown]
 # ## Where to go from here
