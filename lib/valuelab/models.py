@@ -292,7 +292,7 @@ def hardware_bf16(device: torch.device) -> bool:
 def free_memory(device: str | torch.device = "cpu") -> int:
     """Bytes a process may still take: of a GPU, else of main memory (half of 8 GB where it cannot be told)."""
     if torch.device(device).type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return torch.cuda.mem_get_info(torch.device(device).index)[0]  # None: the current GPU
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable"))
