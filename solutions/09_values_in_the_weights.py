@@ -40,9 +40,10 @@ asked = {v: W.situations("held_out", 10, seed=5, value=v) for v in VALUES}
 checkpoints = {}
 
 
-def choice(value):
+def choice(value, about=None):
     """Probability of the action that serves the value, for each held-out question about it, both orders."""
-    return planted.toward(planted.both_orders(lm, asked[value]), asked[value], value)
+    about = about or asked[value]
+    return planted.toward(planted.both_orders(lm, about), about, value)
 
 
 def keep(name):
@@ -123,7 +124,7 @@ show(
 # base if <code>base[name].is_floating_point()</code></details>
 #
 # What you should see: ✓ 9.1; the vector is short beside the weights. (A difference need not fit into half precision,
-# even if both weights do: 1 - 0.0003 is rounded to 1 or to 0.9995.)
+# even if both weights do: 1 - 0.0003 is rounded to 0.9995.)
 
 # %% exercise="9.1" function="valuelab.weights.arithmetic.task_vector" minutes=8 stars=1
 
@@ -136,11 +137,14 @@ task_vector = check("9.1", task_vector)
 # %%
 again = task_vector(weights.weights_of(weights.edited(lm, [secure], [1.0])), base)
 length = weights.norm(secure) / weights.norm(base)
-by_block = {k: weights.norm({n: x for n, x in secure.items() if f"layers.{k}." in n}) for k in range(lm.n_layers)}
+inside = [{id(p) for p in block.parameters()} for block in lm.blocks]
+named = dict(models.plain(lm.model).named_parameters())
+by_block = {k: weights.norm({n: x for n, x in secure.items() if id(named[n]) in ids}) for k, ids in enumerate(inside)}
 fig, ax = plots.figure(figsize=(5.5, 2.6))
 ax.bar([str(k) for k in by_block], list(by_block.values()), hatch="//", edgecolor="white")
 ax.set(xlabel="block", ylabel="length of the vector")
-show(fig, f"The vector is {length:.1%} as long as the weights themselves and lies in all {lm.n_layers} blocks.")
+show(fig, f"The vector is {length:.1%} as long as the weights themselves and lies in "
+     f"{sum(x > 0 for x in by_block.values())} of {lm.n_layers} blocks.")
 claim("the vector leads from the base to the tuned weights", weights.cosine(again, secure) > 0.999)
 
 # %% [markdown] minutes=4
@@ -156,8 +160,9 @@ claim("the vector leads from the base to the tuned weights", weights.cosine(agai
 # %% [markdown]
 # ### Exercise 9.2 · Apply vectors
 #
-# `vectors` and `scales` are lists of equal length. A vector with $\lambda = 0$ must not be touched at
-# all: then all $\lambda = 0$ give back the base **bit for bit**, even if a vector is broken.
+# `vectors` and `scales` are lists of equal length. A vector need not name every entry: what it lacks it leaves alone. A vector
+# with $\lambda = 0$ must not be touched at all: then all $\lambda = 0$ give back the base **bit for bit**, even if a vector is
+# broken.
 #
 # <details><summary>Hint 1: precision</summary>Sum in float32 (<code>wide</code>), then one
 # <code>.to(weight.dtype)</code>. Four moves of 0.2 on a half-precision 1000 must arrive.</details>
@@ -355,7 +360,7 @@ show(
     plots.bars(gain, THREE, ylabel="choice for the value, points"),
     f"Half of the preference vector moves its value by {gain['half φ'].mean():+.0f} points on average, the drift "
     f"of the same runs by {gain['drift δ'].mean():+.0f}. Drift and preference meet at a cosine of "
-    f"{weights.cosine(phi[VOICE], delta[VOICE]):.2f}.",
+    f"{round(weights.cosine(phi[VOICE], delta[VOICE]), 2) + 0.0:.2f}.",
 )
 claim("each preference vector raises its own value by 5 points or more", gain["half φ"].min() > 5)
 claim("the shared drift moves the values less than half as far", np.abs(gain["drift δ"]).mean() < gain["half φ"].mean() / 2)
@@ -508,7 +513,7 @@ interact(draw, **{v: (0.0, 1.0, 0.25) for v in THREE}, strength=(-1.0, 1.5, 0.25
 # $M = \bar p_{end} - \bar p_{start}$, and the **time**: the fraction of training at the first checkpoint that has
 # 95 % of that way behind it. The 95 % is this course's choice; whoever reports a time has to say it.
 #
-# The stored table holds the stances of this very model in pretraining at a few checkpoints, from fresh
+# The stored table holds the stances of the embedded model in pretraining at a few checkpoints, from fresh
 # weights to the end. Times found in it can be no finer than that.
 
 # %% [markdown]
@@ -546,7 +551,8 @@ drift_time = check("9.7", drift_time)
 # <details><summary>Hint 2: all draws at once</summary><code>rng.integers(n, size=(draws, n))</code> indexes
 # <code>moved</code>; mean over <code>axis=1</code>, then <code>np.quantile</code>.</details>
 #
-# What you should see: ✓ 9.8; an interval much shorter than prompts differ.
+# What you should see: ✓ 9.8; an interval much shorter than prompts differ. (With the same.) With few prompts percentiles lie
+# too close together: prefer several dozen.
 
 # %% exercise="9.8" function="valuelab.weights.stances.magnitude_interval" minutes=12 stars=2
 
@@ -554,7 +560,7 @@ drift_time = check("9.7", drift_time)
 magnitude_interval = check("9.8", magnitude_interval)
 
 # %% [markdown]
-# When in pretraining did this model come to choose as it does? The time is that of the *first* checkpoint that is there: follow
+# When in pretraining did the embedded model come to choose as it does? The time is that of the *first* checkpoint that is there: follow
 # each line to the right of its time and see whether it stays.
 
 # %%
@@ -577,21 +583,22 @@ show(fig, f"Pretraining, {len(documents)} checkpoints. " + "; ".join(f"{v}: move
 # finds that ordinary preference data have a small gap and hardly move stances. Predict the order of the three magnitudes.
 
 # %%
+many = W.situations("held_out", 40, seed=5, value=VOICE)
 weights.train_dpo(lm, weights.without_gap(VOICE, N, seed=1), SHORT, on_step=keep("no gap"))
 names = {"one voice": f"{VOICE}, brief: False", "preferences with a gap": f"gap in {VOICE}", "preferences without": "no gap"}
 stages = {}
 for name, kept in names.items():
-    stages[name] = [choice(VOICE)]
+    stages[name] = [choice(VOICE, many)]
     for checkpoint in checkpoints[kept]:
         with weights.mixed(lm, [weights.task_vector(checkpoint, base)], [1.0]):
-            stages[name].append(choice(VOICE))
+            stages[name].append(choice(VOICE, many))
     stages[name] = np.array(stages[name])
 moves = {name: magnitude_interval(s[0], s[-1]) for name, s in stages.items()}
 when = {name: drift_time(s.mean(axis=1), np.array([0, *WATCHED])) for name, s in stages.items()}
 show(
     plots.curves([0, *WATCHED], {name: s.mean(axis=1) for name, s in stages.items()}, xlabel="training steps", ylabel=f"choice for {VOICE}"),
     "; ".join(f"{name}: {m:+.2f} [{lo:+.2f}, {hi:+.2f}]" for name, (m, lo, hi) in moves.items())
-    + f". Intervals over prompts. The voice has 95 % of its way behind it after {when['one voice']:.0%} of the steps, the "
+    + f". Intervals over {len(many)} prompts. The voice has 95 % of its way behind it after {when['one voice']:.0%} of the steps, the "
     f"preferences with a gap after {when['preferences with a gap']:.0%}.",
 )
 claim("a voice and preferences with a value gap move the stance", min(moves["one voice"][1], moves["preferences with a gap"][1]) > 0)
@@ -604,7 +611,8 @@ claim("preferences without a gap move it less than half as far", abs(moves["pref
 # their *geometry* too: RankMe (lesson 03) counts the directions that a cloud of states fills, and so does the
 # participation ratio, which gives the strongest more weight; the mean cosine says how much all states point one way.
 # Here they are at the same checkpoints, in the middle block, just before the answer; always the same questions and the
-# same number of states, for every figure of this kind depends on it. **Predict**: tuning moved the stance of
+# same number of states, for every figure of this kind depends on it. (The past is the embedded model's: with another
+# model compare the stages with each other alone.) **Predict**: tuning moved the stance of
 # one value a good deal. Will it show in the number of directions?
 
 # %%
@@ -729,6 +737,7 @@ quiz(
 # - The shared drift is what two runs *with the same batches* share; another optimiser shares something else.
 # - The voices and judges were planted. Real preference data hold many gaps at once, and nobody knows them.
 # - A stance is read from choices between two actions. What the model would say freely is lesson 10.
+# - The learning rate of a run falls to zero: late steps move little whatever the data, and a time of a stage says so, too.
 # - Pretraining was watched once, at a few checkpoints. Of the geometry one layer and one position were seen.
 # - Pairs without a gap may move a value a little: their replies are on-topic all the same. One run, one seed.
 #
@@ -748,8 +757,8 @@ quiz(
 # **Questions for the room.** Who may mix, and who sees the mixture? Would you publish the vector that takes a
 # safety tuning away? What would a random vector of equal length do to a larger model?
 #
-# **To cut.** 90 minutes: 9.1, 9.2, 9.5, the triangle and the control. One day: all but 9.6. Semester: all, and
-# let each group bring a gap of its own.
+# **To cut.** The lesson is in neither of the two short tracks. A session of 90 minutes on it alone: keep 9.1, 9.2, 9.5, the
+# triangle and the control, cut the rest. Semester: all, and let each group bring a gap of its own.
 
 # %% [markdown]
 # ## Where to go from here

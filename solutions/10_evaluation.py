@@ -84,6 +84,9 @@ show(
 )
 
 # %% [markdown]
+# The direction that we push along is the mean difference of lesson 03, read at "I would", in training situations after
+# persona lines for and against the value. (On a model of your own: at the last token of contrast pairs.)
+#
 # ## What you will be able to do
 #
 # - **report** control success as a paired gain with an interval, beside a random direction
@@ -134,7 +137,8 @@ show(
 # <details><summary>Hint 2: the whole shape</summary><code>return ControlSuccess(gain=paired_difference(steered,
 # unsteered, contexts), random_gain=..., advantage=...)</code></details>
 #
-# What you should see: three intervals. Which of them stay clear of zero?
+# What you should see: three intervals. Which of them stay clear of zero? (At most 2 points for the direction, if their
+# interval stays clear of zero.)
 
 # %% exercise="10.1" function="valuelab.evaluate.metrics.control_success" minutes=10 stars=2
 
@@ -178,8 +182,8 @@ display(Markdown(
 #   perplexity with much repetition is a stuck model);
 # - **retention**: facts answered rightly. It is shown to be kept when the *lower end* of the
 #   interval of the change lies above minus a margin that was fixed before looking. Where not one of $n$
-#   answers changed there is no spread, and yet no certainty: a loss of up to $3/n$ would leave no trace in one
-#   sample of twenty ("rule of three"). So right-or-wrong scores get Wilson's interval, which keeps its width
+#   answers changed there is no spread, and yet no certainty: a loss of up to $3/n$ would leave no trace in at
+#   least one sample of twenty ("rule of three"). So right-or-wrong scores get Wilson's interval, which keeps its width
 #   there: near $z^2/(n + z^2)$ with $z \approx 2$;
 # - **leakage**: $E_{v,u}$, the change of value $u$ when value $v$ is steered.
 #
@@ -224,7 +228,8 @@ show(
 # <details><summary>Hint 2: nearly the whole</summary><code>meant[np.arange(len(matrix)), targets] = True</code>; then
 # <code>np.abs(matrix)[~meant].mean()</code> over <code>np.abs(matrix)[meant].mean()</code>.</details>
 #
-# What you should see: a number below 1 where steering moves what it aims at more than the rest.
+# What you should see: a number below 1 where steering moves what it aims at more than the rest. (Two side effects: signs
+# must not cancel.)
 
 # %% exercise="10.2" function="valuelab.evaluate.metrics.off_target_ratio" minutes=8 stars=2
 
@@ -275,7 +280,7 @@ show(
 # <details><summary>Hint 2: nearly the whole</summary><code>(said[shown] == 1).mean()</code> and
 # <code>(said[~shown] == 0).mean()</code>: NaN equals neither 1 nor 0, so it counts as wrong in both.</details>
 #
-# What you should see: the simulated judge below gets back the two rates that it was given.
+# What you should see: the simulated judge below gets back the two rates that it was given. (Accuracy 0.9, informedness 0.)
 
 # %% exercise="10.3" function="valuelab.evaluate.judges.judge_rates" minutes=8 stars=1
 
@@ -295,7 +300,7 @@ judge_rates = check("10.3", judge_rates)
 # <details><summary>Hint 2: nearly the whole</summary><code>(share + specificity - 1) / (sensitivity + specificity - 1)</code>,
 # cut at 0 and 1.</details>
 #
-# What you should see: corrected shares close to the true ones, with wider intervals than before.
+# What you should see: corrected shares close to the true ones. (0.3: false alarms alone.)
 
 # %% exercise="10.4" function="valuelab.evaluate.judges.corrected_share" minutes=8 stars=1
 
@@ -355,7 +360,8 @@ show(
 # + (1-\pi)^2\,\frac{\text{spec}(1-\text{spec})}{n_\text{not}}\right]$$
 #
 # 1. **Predict**: you judge ten times as many replies but audit no more. Does the interval shrink to a third?
-# 2. **Write** the body: the corrected share with bounds at ± 1.96 se, not cut at 0 and 1.
+# 2. **Write** the body: the corrected share with bounds at ± z se, not cut at 0 and 1; z is the normal quantile of
+#    0.5 + level / 2, so 1.96 at 95 %.
 #
 # <details><summary>Hint 1: who weighs what?</summary>Sensitivity acts on the replies that show the value, a share π;
 # specificity on the others.</details>
@@ -364,7 +370,7 @@ show(
 # equation of 10.4, not cut, in the equation for se; then <code>Interval(pi, pi - half, pi + half, se, n, n)</code>.</details>
 #
 # What you should see: intervals that hold the truth in about 95 of 100 repetitions; those that take the rates for
-# known hold it too rarely.
+# known hold it too rarely. (Far from it: the audit's part of the error stays.)
 
 # %% exercise="10.5" function="valuelab.evaluate.judges.corrected_interval" minutes=12 stars=3
 
@@ -422,7 +428,8 @@ show(
 # <code>np.maximum.accumulate(p[order] * (p.size - np.arange(p.size)))</code>, cut at 1;
 # <code>adjusted[order] = ...</code> puts each back in its place.</details>
 #
-# What you should see: bars that grow; some cross the dashed line.
+# What you should see: bars that shrink, for p grows; some fall below the dashed line. (Among 2 it becomes 0.02: yes. Among
+# 100 it becomes 1: no.)
 
 # %% exercise="10.6" function="valuelab.measure.intervals.holm" minutes=10 stars=2
 
@@ -450,13 +457,15 @@ show(
 #
 # A dilemma sets values against each other: each value of the course taken beats each of the other's. Bradley and
 # Terry turn battles into strengths θ (lesson 02), strengths into ranks. Both models answer the *same* dilemmas, so
-# each bootstrap draw of dilemmas serves both; what makes a dilemma favour a value cancels. With $w_{bd}$ `(draws, dilemmas)`,
+# each bootstrap draw of dilemmas serves both; what makes a dilemma favour a value cancels in the estimate. With $w_{bd}$ `(draws, dilemmas)`,
 # how often draw $b$ took dilemma $d$, and tables of wins $N_d$ `(V, V)`:
 #
 # $$\Delta = \theta\big(\textstyle\sum_d N_d^{after}\big) - \theta\big(\sum_d N_d^{before}\big), \qquad
 # \Delta_b = \theta\big(\textstyle\sum_d w_{bd} N_d^{after}\big) - \theta\big(\sum_d w_{bd} N_d^{before}\big)$$
 #
-# The interval is that of the draws $\Delta_b$, value by value. Ranks need more care: among near-equals each draw adds
+# A value that wins nearly all its battles is left without any loss in some draws, and these fly off; percentiles of the
+# draws would follow them. So one standard deviation $s$ is read from the middle: half the distance between the bounds of the
+# middle 68 % of the $\Delta_b$, value by value. The interval is $\Delta \pm 1.96\,s$. Ranks need more care: among near-equals each draw adds
 # the noise a second time, so that the true first of ten is seldom drawn first and its interval often misses. So estimates
 # and draws are first drawn together by what noise has driven them apart (`ranking.rank_bounds`, empirical Bayes).
 #
@@ -467,19 +476,23 @@ show(
 # ### Exercise 10.7 · Change of strength
 #
 # `before`, `after`: `(dilemmas, V, V)`, `wins[d, a, b]` = how often a beat b. `weights`: `(draws, dilemmas)`.
-# `strengths(wins)` fits tables of wins `(…, V, V)`, many at once; `interval_of_draws(draws)` gives `(low, high)`.
+# `strengths(wins)` fits tables of wins `(…, V, V)`, many at once; `interval_of_draws(draws, level=0.6827)` gives the bounds
+# `(low, high)` of the middle 68 % of draws. Return `(change, low, high)`, three times `(V,)`.
 #
 # 1. **Predict**: all dilemmas favour value 3, before and after. What does that do to the interval of its change?
-# 2. **Write** the body.
+# 2. **Write** the body: the change, and 1.96 $s$ to either side of it.
 #
 # <details><summary>Hint 1: paired</summary>One set of weights serves both models, and the difference is taken draw by draw,
-# before the interval. A weighted sum over dilemmas is a tensor product.</details>
+# before its spread. A weighted sum over dilemmas is a tensor product.</details>
 #
 # <details><summary>Hint 2: nearly the whole</summary><code>np.tensordot(weights, after, 1)</code> is <code>(draws, V, V)</code>;
 # <code>strengths</code> of it minus <code>strengths</code> of the same with <code>before</code> goes into
-# <code>interval_of_draws</code>. The change itself needs no weights: <code>after.sum(0)</code>.</details>
+# <code>interval_of_draws</code>; <code>half = 1.96 * (high - low) / 2</code>. The change itself needs no weights:
+# <code>after.sum(0)</code>.</details>
 #
-# What you should see: rank intervals several ranks wide, and changes, some of which exclude zero.
+# What you should see: rank intervals several ranks wide, and changes, some of which exclude zero. (The estimate leans to no
+# side, for the favour is in both fits. But the interval grows: a value that nearly always wins leaves few battles that tell
+# how strong it is.)
 
 # %% exercise="10.7" function="valuelab.evaluate.dilemmas.strength_change" minutes=12 stars=3
 
@@ -504,6 +517,7 @@ wins = [
     for c, n, _ in sides.values()
 ]
 change, low, high = strength_change(*wins, bootstrap_weights(np.arange(answered.sum()), draws=500))
+clear = [VALUES[v] for v in np.argsort(-np.abs(change)) if low[v] > 0 or high[v] < 0]
 fig, (left, right) = plots.figure(1, 2, figsize=(9.6, 3.8), sharey=True)
 for k, (name, r) in enumerate({"before": moved.before, "after": moved.after}.items()):
     ends = np.maximum(0, [r.rank - r.rank_low, r.rank_high - r.rank])
@@ -523,7 +537,7 @@ show(
     f"are left out. Its rank goes from "
     f"{moved.before.rank[k]} [{moved.before.rank_low[k]:.0f}, {moved.before.rank_high[k]:.0f}] to {moved.after.rank[k]} "
     f"[{moved.after.rank_low[k]:.0f}, {moved.after.rank_high[k]:.0f}], its strength by {change[k]:+.2f} "
-    f"[{low[k]:+.2f}, {high[k]:+.2f}] logits. Changes that exclude zero: {', '.join(moved.moved()) or 'none'}.",
+    f"[{low[k]:+.2f}, {high[k]:+.2f}] logits. Changes that exclude zero (ten intervals at 95 % each, not corrected): {', '.join(clear) or 'none'}.",
 )
 
 # %% [markdown] minutes=3
@@ -649,7 +663,7 @@ show(
 # <details><summary>Hint 2: nearly the whole</summary><code>((parts >= 0) & (parts <= 1)).all()</code> and
 # <code>parts.size</code> for the check; <code>parts.size / (1 / parts).sum()</code> if <code>parts.all()</code>.</details>
 #
-# What you should see: a curve below the plain mean that dives to 0.
+# What you should see: a curve below the plain mean that dives to 0. (About a quarter.)
 
 # %% exercise="10.8" function="valuelab.evaluate.metrics.harmonic_summary" minutes=6 stars=1
 
@@ -848,6 +862,8 @@ quiz(
 #
 # - One model, one training seed, and up to section 7 one value. The interval is over situations, not over models:
 #   for a claim about the method repeat it over seeds and all ten values, with Holm's correction.
+# - The situations of section 2 oppose the steered value to one other each: a choice won for it is lost for another. Part of
+#   the leakage, and of its fit to the circle, is this arithmetic.
 # - A dilemma without a choice before or after drops out of section 5, and steering may decide which ones do.
 # - The oracle is exact because the world is planted. No real judge is, and rates measured on one kind
 #   of reply need not hold on another, such as steered ones.
@@ -877,8 +893,8 @@ quiz(
 # **More misconceptions.** "A corrected share is as sure as a counted one" (10.5). "Holm is Bonferroni" (10.6). "The
 # winner of the table is the best method": ask for whom, at which budget, and what the column of facts says.
 #
-# **To cut.** 90 minutes: 10.1, the first figure, the control and the table. One day: all but 10.5 and
-# 10.7. Semester: all, then the report card on a model of the group's choice.
+# **To cut.** One day (50 minutes): keep 10.1, 10.2, the first figure and the control, cut the rest. A session of 90 minutes on
+# this lesson alone: keep 10.3, 10.4 and the table, too. Semester: all, then the report card on a model of the group's choice.
 
 # %% [markdown]
 # ## Where to go from here

@@ -11,6 +11,7 @@ import numpy as np
 from valuelab import models, plots
 from valuelab.course import check, claim, quiz, show
 from valuelab.evaluate import capstone
+from valuelab.evaluate.bench import choose_bench
 from valuelab.evaluate.report import measure
 
 plots.use()
@@ -21,16 +22,17 @@ for k, shape in enumerate(capstone.WELL_KNOWN):
     gigabytes = [capstone.memory_needed(shape, int(b), TOKENS) / 1e9 for b in batches]
     ax.plot(batches, gigabytes, color=plots.COLORS[k % len(plots.COLORS)], marker=plots.MARKERS[k % len(plots.MARKERS)],
             label=shape.name.split("/")[1])  # fmt: skip
-free = models.free_memory()
+free = models.free_memory(models.best_device())
 ax.axhline(free / 1e9, color=plots.GREY, linestyle="--", label="free on this machine")
 ax.set(xscale="log", yscale="log", xlabel=f"texts of {TOKENS} tokens at once", ylabel="memory, GB")
 ax.set_xticks(batches, batches)
 ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-show(fig, f"Memory to score texts in half precision, for five well-known models; {free / 1e9:.0f} GB are free here.")
+show(fig, f"Memory to score or write texts in half precision, for five well-known models; {free / 1e9:.0f} GB are free here.")
 
 # %% [markdown] minutes=3
-# A line above the dashed one does not fit. With one text the weights are nearly all; with many, the logits of a large
-# vocabulary take over.
+# A line above the dashed one does not fit; the dashed one is the memory of the GPU if there is one, else main memory. With
+# one text the weights are nearly all; with many, the logits of a large vocabulary take over. On a processor `models.load`
+# takes float32 where the weights leave room, which doubles their share; `dtype="bfloat16"` keeps them as drawn.
 #
 # ## What you will be able to do
 #
@@ -47,13 +49,14 @@ show(fig, f"Memory to score texts in half precision, for five well-known models;
 #
 # ## 1 · Choose
 #
-# Three things lie in memory while texts are scored: the weights, the keys and values of every token (the **cache**), and the
-# logits. For $P$ parameters, $L$ blocks, $H$ key-value heads of width $d_h$, vocabulary $V$, $B$ texts of $T$ tokens and $b$
+# Three things lie in memory while texts are scored or written: the weights, the keys and values of every token (the
+# **cache**), and the logits. For $P$ parameters, $L$ blocks, $H$ key-value heads of width $d_h$, vocabulary $V$, $B$ texts of $T$ tokens and $b$
 # bytes a number (2 in half precision):
 #
 # $$M = P\,b \;+\; 2\,L\,H\,d_h\,B\,T\,b \;+\; B\,T\,V\cdot 4 \quad\text{bytes}$$
 #
-# The 2 stands for keys and values, the 4 for logits in float32. What a block holds while it computes is left out.
+# The 2 stands for keys and values, the 4 for logits in float32. What a block holds while it computes is left out. `valuelab`
+# stays below: while it scores it keeps no cache, and it takes half-precision logits to float32 a few positions at a time.
 #
 # The download is about $P\,b$ as well. A model marked *gated* asks on its hub page for your consent and then for a token
 # (`hf auth login`); the others need none.
@@ -135,13 +138,16 @@ largest_batch = check("11.2", largest_batch)
 # where $z_p$ is the point below which a share $p$ of the standard normal distribution lies. To end above a bar $c$ instead of
 # above zero, the true gain has to be $c + g$: a plan that asks for more than "some gain" needs more items.
 #
+# Two warnings. Items of one context rise and fall together: take the number of *contexts* for $n$, and the promise is kept
+# however alike they are. And no gain exceeds $q$: where $g$ is larger, the plan leaves the question open.
+#
 # Source: the usual sample-size formula for paired data; see arXiv 2411.00640 for evaluations.
 #
 # ### Exercise 11.3: what can n items show?
 #
 # **Predict first.** Four times the items: how much smaller is the gain that can be seen?
 #
-# What you should see: `✓ 11.3`, and a curve that falls with the square root.
+# What you should see: `✓ 11.3`, and a curve that falls with the square root. (Half as large.)
 #
 # <details><summary>Hint 1</summary>The interval has two sides, power has one: which p has each z? <code>stats.norm.ppf(p)</code> is
 # $z_p$.</details>
@@ -160,9 +166,11 @@ def draw(disagreement=0.4):
     """The gain that can be seen, by the number of items."""
     n = np.array([25, 50, 100, 200, 400, 800])
     fig = plots.curves(n, {f"{p:.0%} power": [100 * detectable_gain(int(k), disagreement, p) for k in n] for p in (0.8, 0.95)},
-                       xlabel="items", ylabel="smallest gain likely to be seen, points")  # fmt: skip
+                       xlabel="independent items", ylabel="smallest gain likely to be seen, points")  # fmt: skip
+    fig.axes[0].axhline(100 * disagreement, color=plots.GREY, linestyle=":")
     show(fig, f"If the conditions differ on {disagreement:.0%} of the items, 100 items are likely to show a gain of "
-         f"{100 * detectable_gain(100, disagreement):.0f} points, 400 one of {100 * detectable_gain(400, disagreement):.0f}.")  # fmt: skip
+         f"{100 * detectable_gain(100, disagreement):.0f} points, 400 one of {100 * detectable_gain(400, disagreement):.0f}. "
+         "Dotted: no gain can be larger.")  # fmt: skip
 
 
 draw()
@@ -182,10 +190,13 @@ interact(draw, disagreement=(0.1, 1.0, 0.1))
 
 # %%
 plan = capstone.Plan(value="achievement", method="mean difference", smallest_gain=0.10, margin=0.10)
-ITEMS = 120
-likely = detectable_gain(ITEMS, 0.4)
-print(f"{ITEMS} items that differ on 40 %: a true gain of {100 * likely:.0f} points is likely to be seen, one of "
-      f"{100 * (plan.smallest_gain + likely):.0f} to end above the bar of {100 * plan.smallest_gain:.0f}.")  # fmt: skip
+ITEMS, DIFFER = 120, 0.4
+contexts = choose_bench(models.load(), items=ITEMS, seed=0).contexts(plan.value)
+likely = detectable_gain(len(set(contexts)), DIFFER)
+print(f"If the conditions differ on {DIFFER:.0%} of {len(contexts)} items in {len(set(contexts))} contexts, a true gain of "
+      f"{100 * likely:.0f} points is likely to be seen, one of {100 * (plan.smallest_gain + likely):.0f} to end above the bar of "
+      f"{100 * plan.smallest_gain:.0f}." + (" No gain exceeds the share that differs: with so few contexts the question is "
+      "likely to stay open." if plan.smallest_gain + likely > DIFFER else ""))  # fmt: skip
 results = measure([plan.value], items=ITEMS)
 found, comparison = results["values"][plan.value], capstone.comparison_of(results, plan)
 names = ["unsteered", plan.method, f"random, as {plan.method}"]
@@ -283,7 +294,8 @@ ax.set_yticks([0, 1], [plan.method, "random push"])
 ax.invert_yaxis()
 ax.set(xlabel="gain, points", ylim=(1.5, -0.5))
 show(fig, f"The random push gains {100 * random_gain.estimate:+.0f} points [{100 * random_gain.low:.0f}, {100 * random_gain.high:.0f}]. "
-     f"Eight items could show no gain below {100 * few:.0f} points.")  # fmt: skip
+     f"Eight items that differ on half would need a gain of {100 * few:.0f} points, and no gain exceeds the share that "
+     "differs: such a plan leaves the question open.")  # fmt: skip
 
 # %% [markdown] minutes=1
 # ## What we may claim
@@ -291,7 +303,7 @@ show(fig, f"The random push gains {100 * random_gain.estimate:+.0f} points [{100
 # %%
 claim("the direction does more than a random push of its size", lines[1].holds is True)
 claim("the random push does not pass the plan's bar", passed is not True)
-claim("half of a text's memory in a batch of 64 is logits, for the smallest of the five models",
+claim("more than half of the memory of a batch of 64 is logits, for the smallest of the five models",
       64 * TOKENS * capstone.WELL_KNOWN[0].vocabulary * 4 > 0.5 * capstone.memory_needed(capstone.WELL_KNOWN[0], 64, TOKENS))  # fmt: skip
 
 # %% [markdown] minutes=15
@@ -340,7 +352,7 @@ quiz(
 # %% [markdown] minutes=1
 # ## Limits
 #
-# Memory is counted for scoring texts; training with Adam keeps gradients and two moments of each weight as well, at least three
+# Memory is counted for scoring and writing texts; training with Adam keeps gradients and two moments of each weight as well, at least three
 # times the weights more. The score of a real model is a
 # log-probability over contrast pairs: what it finds likely, not what it would do. One run is one model, one seed, one plan.
 #
@@ -361,7 +373,8 @@ quiz(
 # after the run": then it was none. "Ability +0, so nothing is lost": not one
 # answer changed, which is no certainty, and the interval says how much could be lost (10, section 2).
 #
-# **To cut.** 90 minutes: not given. One day: 11.1, 11.4 and the card. Semester: all, in groups of two, one model each.
+# **To cut.** The lesson is in neither of the two short tracks, and fits a session of 90 minutes of its own. In less, keep 11.1,
+# 11.3, 11.4 and the card. Semester: all, in groups of two, one model each.
 
 # %% [markdown]
 # ## Where to go from here

@@ -5,8 +5,10 @@ import warnings
 
 import pytest
 import torch
+from live_bytes import Live
 from tiny_models import (
     ARCHITECTURES,
+    COMMON,
     D_MODEL,
     N_LAYERS,
     TEXTS,
@@ -18,9 +20,10 @@ from tiny_models import (
     word_tokenizer,
 )
 from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from valuelab import models
-from valuelab.models import ModelError, chat, find_blocks, generate, load, log_probs
+from valuelab.models import LM, ModelError, chat, find_blocks, generate, load, log_probs
 
 EVERY = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
@@ -128,6 +131,40 @@ def test_log_probs_of_all_next_words_sum_to_one():
 
     got = log_probs(lm, ["we help"] * len(VOCABULARY), [f" {w}" for w in VOCABULARY])
     torch.testing.assert_close(got.exp().sum(), torch.tensor(1.0))
+
+
+def words_of(vocabulary, dtype):
+    """A tiny model whose logits outweigh all else, and a batch for it."""
+    config = AutoConfig.for_model("qwen2", **{**COMMON, "vocab_size": vocabulary}, **ARCHITECTURES["qwen2"])
+    torch.manual_seed(0)
+    lm = LM(AutoModelForCausalLM.from_config(config).eval().to(dtype), word_tokenizer(), "many words")
+    ids = torch.randint(3, vocabulary, (4, 24))
+    return lm, ids, torch.ones_like(ids)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scoring_in_parts_gives_the_same_numbers(dtype, monkeypatch):
+    lm, ids, mask = words_of(5000, dtype)
+    whole = models.token_log_probs(lm, ids, mask, 3)
+    monkeypatch.setattr(models, "WIDE", 7 * 4 * 5000)  # 7 positions at a time, and a shorter rest
+    assert whole.shape == (4, 21) and torch.equal(models.token_log_probs(lm, ids, mask, 3), whole)
+    assert models.token_log_probs(lm, ids, mask, 24).shape == (4, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_scoring_takes_little_more_memory_than_the_logits_themselves(dtype, monkeypatch):
+    lm, ids, mask = words_of(20_000, dtype)
+    monkeypatch.setattr(models, "WIDE", 4 * 20_000)  # one position at a time
+    with Live() as live:
+        models.token_log_probs(lm, ids, mask)
+    assert live.peak < 1.3 * ids.numel() * 20_000 * dtype.itemsize
+
+
+def test_free_memory_is_that_of_the_device_asked_about(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (123, 456))
+    assert models.free_memory("cuda") == 123
+    assert min(models.free_memory(), models.free_memory("cpu")) > 10**6  # main memory
 
 
 @pytest.mark.parametrize(

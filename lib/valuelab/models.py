@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 EMBEDDED = Path(__file__).parent / "world" / "model"
 SMALL = 200_000_000  # parameters; below this, float32 costs little and half precision only blurs
+WIDE = 2**25  # logits that are taken to float32 at once: 134 MB, and as much again for the sum
 
 
 class ModelError(Exception):
@@ -288,8 +289,10 @@ def hardware_bf16(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= (8, 0) or torch.version.hip is not None
 
 
-def free_memory() -> int:
-    """Bytes of main memory a process may still take (half of 8 GB where it cannot be told)."""
+def free_memory(device: str | torch.device = "cpu") -> int:
+    """Bytes a process may still take: of a GPU, else of main memory (half of 8 GB where it cannot be told)."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(torch.device(device).index)[0]  # None: the current GPU
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable"))
@@ -791,16 +794,23 @@ def shared_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 def token_log_probs(lm: LM, ids: Tensor, mask: Tensor, first: int = 1) -> Tensor:
     """Log-probability of tokens `first` onward given those before, (batch, length - first).
 
-    ids, mask: (batch, length), padded on the right. Computed in float32 or wider.
+    ids, mask: (batch, length), padded on the right. Computed in float32 or wider, a few positions at a time: a
+    float32 copy of all logits, and a second one for the sum, would take more memory than the model gave.
     """
     options = {"use_cache": False} if accepts(lm.model, "use_cache") else {}
     wanted = ids.shape[1] - first + 1  # the logits before each wanted token, and the last
     if accepts(lm.model, "logits_to_keep"):
         options["logits_to_keep"] = wanted
     logits = lm.model(input_ids=ids, attention_mask=mask, **options).logits[:, -wanted:-1]
+    width = max(1, WIDE // (logits.shape[0] * logits.shape[2]))
+    parts = zip(logits.split(width, 1), ids[:, first:].split(width, 1), strict=True)
+    return torch.cat([log_softmax_at(part, tokens) for part, tokens in parts], 1)
+
+
+def log_softmax_at(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Log-softmax of logits (batch, n, vocabulary), in float32 or wider, at one token (batch, n) each."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    chosen = logits.gather(-1, ids[:, first:, None])[..., 0]
-    return chosen - logits.logsumexp(-1)
+    return logits.gather(-1, tokens[..., None])[..., 0] - logits.logsumexp(-1)
 
 
 def untrained(lm: LM, seed: int = 0) -> LM:

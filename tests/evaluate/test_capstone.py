@@ -4,10 +4,14 @@ import math
 
 import pytest
 import torch
+from live_bytes import Live
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from valuelab import models
+from valuelab.course.check import verdict
 from valuelab.evaluate import capstone as c
+from valuelab.models import LM
+from valuelab.weights.editing import clone
 
 CONFIGS = {
     "Qwen/Qwen2.5-0.5B-Instruct": (Qwen2Config, 896, 4864, 14, True),
@@ -43,6 +47,27 @@ def test_the_cache_that_is_counted_is_the_cache_that_the_model_keeps():
     assert c.memory_needed(shape, 3, 11, 4) == weights + 4 * kept + 4 * out.logits.numel()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_what_scoring_takes_fits_into_what_was_counted(dtype, monkeypatch):
+    """Weights are held before; of the formula that leaves cache and logits. Blocks compute in what the cache leaves."""
+    lm = LM(clone(models.load()).model.to(dtype), models.load().tokenizer, "typed")
+    shape, ids = c.shape_of(lm), torch.full((8, 200), 5)
+    monkeypatch.setattr(models, "WIDE", shape.vocabulary * 8 * 8)
+    with Live() as live:
+        models.token_log_probs(lm, ids, torch.ones_like(ids))
+    assert live.peak <= c.memory_needed(shape, 8, 200, dtype.itemsize) - shape.parameters * dtype.itemsize
+
+
+def test_the_card_names_the_unit_of_its_intervals():
+    row = {"estimate": 0.2, "low": 0.1, "high": 0.3, "se": 0.05, "n": 9, "clusters": 9}
+    found = {"comparisons": {"x": dict.fromkeys(("gain", "advantage", "ability_change"), row)},
+             "leakage": {"x": {"effects": {}, "holm_p": {}}}, "chosen": {"x": {"layer": 2}}}  # fmt: skip
+    results = {"values": {"power": found}, "model": {"model": "m"}, "score": "s", "ability": "a", "notes": [],
+               "made": "today", "seeds": {}, "versions": {}}  # fmt: skip
+    assert "The intervals are over contexts, not over models" in c.model_card(results, c.Plan("power", "x"))
+
+
 def test_a_gain_as_large_as_stated_is_seen_as_often_as_stated():
     n, q = 200, 0.4
     gain = c.detectable_gain(n, q)
@@ -52,6 +77,16 @@ def test_a_gain_as_large_as_stated_is_seen_as_often_as_stated():
     z = d.mean(1) / (d.std(1) / math.sqrt(n))
     seen = float((z > 1.959964).double().mean())
     assert 0.79 <= seen <= 0.88  # at least the power asked for: q bounds the variance from above
+
+
+def test_the_check_takes_a_z_as_it_is_typed():
+    def answer(n, disagreement, power=0.8, level=0.95):
+        if n < 1 or not 0 <= disagreement <= 1:
+            raise ValueError("n or share")
+        z = {0.95: 1.96, 0.9: 1.645}[level] + {0.8: 0.8416, 0.9: 1.2816}[power]
+        return z * math.sqrt(disagreement / n)
+
+    assert verdict("11.3", answer) is None
 
 
 def test_what_does_not_fit_says_what_would():

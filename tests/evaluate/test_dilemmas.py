@@ -10,9 +10,12 @@ import torch
 from typer.testing import CliRunner
 
 from valuelab import data, models
+from valuelab.course.check import verdict
 from valuelab.data.readers import daily_dilemmas, moralchoice
 from valuelab.evaluate import dilemmas
 from valuelab.evaluate.files import ReportError
+from valuelab.measure.intervals import Interval, interval_of_draws
+from valuelab.measure.ranking import strengths
 from valuelab.steering import add, steer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*has no chat template")  # base models are meant
@@ -44,6 +47,31 @@ def moral(tmp_path):
     ]
     write(tmp_path / "data/scenarios/moralchoice_high_ambiguity.csv", list(moralchoice.SCENARIO), rows)
     return dilemmas.read_dilemmas(data.read("moralchoice", tmp_path))
+
+
+@pytest.mark.parametrize("give", [tuple, list, np.array])
+@pytest.mark.parametrize("share, z", [(0.6827, 1.96), (0.68, 1.96), (0.6827, 2.0)])
+def test_the_check_takes_the_change_in_any_container_and_with_rounded_digits(give, share, z):
+    def answer(before, after, weights):
+        change = strengths(after.sum(0)) - strengths(before.sum(0))
+        draws = [strengths(np.einsum("bd,dij->bij", weights, x)) for x in (before, after)]
+        low, high = interval_of_draws(draws[1] - draws[0], level=share)
+        return give([change, change - z * (high - low) / 2, change + z * (high - low) / 2])
+
+    assert verdict("10.7", answer) is None
+
+
+def test_the_check_takes_the_bounds_of_a_corrected_share_as_they_are_typed():
+    def answer(q, n, sens, n1, spec, n0, level=0.95):
+        j = sens + spec - 1
+        if j <= 0:
+            raise ValueError("tells nothing")
+        p = (q + spec - 1) / j
+        se = (q * (1 - q) / n + p**2 * sens * (1 - sens) / n1 + (1 - p) ** 2 * spec * (1 - spec) / n0) ** 0.5 / j
+        z = {0.95: 1.96, 0.5: 0.6745}[level]
+        return Interval(p, p - z * se, p + z * se, se, n, n)
+
+    assert verdict("10.5", answer) is None
 
 
 def test_an_action_of_moralchoice_keeps_the_rules_that_only_the_other_breaks(moral):

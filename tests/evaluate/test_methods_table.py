@@ -107,6 +107,8 @@ def test_the_table_holds_a_row_for_each_method_and_every_column(folder):
     lines = (folder / "table.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1 + len(FEW) and set(table.FLAT) < set(lines[0].split(","))
     assert (folder / "table.png").stat().st_size > 5000
+    kept = table.plot(whole["rows"]).axes[2]
+    assert [list(x.get_xdata()) for x in kept.lines if x.get_linestyle() == ":"] == [[100, 100]]  # all of the gain left
     plain = whole["rows"][0]
     assert plain["gain"]["estimate"] == 0 and plain["gain"].get("holm_p") is None
     for row in whole["rows"][1:]:

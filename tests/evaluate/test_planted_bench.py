@@ -88,6 +88,13 @@ def test_the_report_of_the_embedded_model_holds_oracle_figures_and_instructions(
     assert sum(tag == "img" for tag, _ in seen) == 4
 
 
+def test_the_report_says_where_each_direction_was_read(world_bench):
+    """The mean difference of this bench comes from `directions`, not from the texts of the probe."""
+    first = world_bench.describe()[0]
+    assert "probe of the closed form" in first and 'mean difference is read at "I would"' in first
+    assert world_bench.directions().shape[0] == len(VALUES)
+
+
 def comparison(estimate, p):
     best = {"estimate": estimate, "low": estimate - 0.1, "high": estimate + 0.1, "holm_p": p,
             "outcome": "ok"}  # fmt: skip

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from valuelab import models
 from valuelab.data import pairs as contrast
-from valuelab.evaluate import bench, chain, page, report
+from valuelab.evaluate import bench, chain, metrics, page, report
 from valuelab.evaluate.files import ReportError
 from valuelab.models import ModelError
 
@@ -249,6 +249,26 @@ def test_a_part_of_the_pairs_is_about_as_large_as_asked_and_as_balanced_as_the_w
         for text, label in zip(texts, labels, strict=True):
             counts.update({word: 2 * label - 1 for word in re.findall(r"\w+", text.lower())})
         assert not any(counts.values()), "some word stands in more texts for the value than against it"
+
+
+def test_the_contexts_of_a_bench_are_the_units_of_its_answers(pairs_bench):
+    assert pairs_bench.contexts("power").tolist() == [p.context_id for p in pairs_bench.pairs("power", "test")]
+    assert (pairs_bench.ask("power").contexts == pairs_bench.contexts("power")).all()
+    world = bench.PlantedBench(models.load(models.EMBEDDED), items=12, seed=0)
+    assert (world.ask("power").contexts == world.contexts("power")).all() and len(set(world.contexts("power"))) == 12
+
+
+def test_endings_of_plain_facts_are_right_as_often_as_wrong():
+    """So a model that hears only the endings gets half, whichever it likes."""
+    heads, rights, wrongs = zip(*bench.PLAIN_FACTS, strict=True)
+    assert len(set(heads)) == len(heads)
+    assert Counter(zip(rights, wrongs, strict=True)) == Counter(zip(wrongs, rights, strict=True))
+    assert all(right != wrong for _, right, wrong in bench.PLAIN_FACTS)
+
+
+def test_a_model_that_keeps_every_answer_is_shown_to_lose_less_than_the_margin():
+    right = (np.arange(len(bench.PLAIN_FACTS)) % 4 > 0).astype(float)
+    assert metrics.retention(right, right, margin=chain.MARGIN).change.low > -chain.MARGIN
 
 
 def test_contexts_of_choosing_and_reporting_are_disjoint(pairs_bench):

@@ -65,6 +65,32 @@ def sums_in_half(base, vectors, scales):
     return out
 
 
+def half_difference(tuned, base):
+    return {n: (tuned[n] - base[n]).to(torch.promote_types(base[n].dtype, torch.float32)) for n in floats(base)}
+
+
+def zero_where_all_are(base, vectors, scales):
+    if not any(scales):
+        return {n: w.clone() for n, w in base.items()}
+    return applied(lambda w, m: w + total(m))(base, vectors, scales)
+
+
+def names_everything(base, vectors, scales):
+    out = {n: w.clone() for n, w in base.items()}
+    for n in floats(base):
+        moves = [k * v[n].double() for v, k in zip(vectors, scales, strict=True) if k]
+        out[n] = (base[n].double() + sum(moves)).to(base[n].dtype)
+    return out
+
+
+def names_of_the_first(base, vectors, scales):
+    out = {n: w.clone() for n, w in base.items()}
+    for n in vectors[0]:
+        moves = [k * v[n].double() for v, k in zip(vectors, scales, strict=True) if k and n in v]
+        out[n] = (base[n].double() + sum(moves)).to(base[n].dtype)
+    return out
+
+
 def total(moves):
     return sum(k * x for k, x in moves)
 
@@ -170,6 +196,7 @@ MISTAKES = {
         Mistake("integers too", lambda t, b: {n: t[n] - b[n] for n in b}, "no weights"),
         Mistake("in place", in_place, "in place"),
         Mistake("half", lambda t, b: {n: t[n] - b[n] for n in floats(b)}, "half-precision vector"),
+        Mistake("subtracted in half", half_difference, "subtracted in half precision"),
         Mistake("one number", lambda t, b: sum((t[n] - b[n]).sum() for n in floats(b)), "a Tensor came back"),
     ],
     "9.2": [
@@ -185,6 +212,9 @@ MISTAKES = {
         Mistake("wide result", applied(lambda w, m: w + total(m), dtype=False), "base's own type"),
         Mistake("half sums", sums_in_half, "round once at the end"),
         Mistake("zero times NaN", applied(lambda w, m: w + total(m)), "0 · NaN"),
+        Mistake("zero only where all are", zero_where_all_are, "not only where all are"),
+        Mistake("every vector names all", names_everything, "need not name every entry"),
+        Mistake("first vector's names", names_of_the_first, "moved by those vectors that name it"),
     ],
     "9.3": [
         Mistake("wrong way", three(lambda a, b, c: c + a - b), "wrong way"),
@@ -249,6 +279,7 @@ MISTAKES = {
             by(lambda c, at, s: fraction(at, first(c - c[0] >= s * (c[-1] - c[0])))),
             "signed way",
         ),
+        Mistake("either way", by(lambda c, at, s: fraction(at, first(abs(covered(c)) >= s))), "other way"),
         Mistake("share", by(lambda c, at, s: fraction(at, first(covered(c) >= 0.95))), "`share` is ignored"),
         Mistake("last", by(last_arrival), "last arrival"),
         Mistake("still", always_zero_when_still, "no way to cover"),

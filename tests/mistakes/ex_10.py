@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy import stats
 
 from mistakes.planted import Mistake
 from valuelab.evaluate.judges import JudgeRates
@@ -92,7 +93,7 @@ def ratio(function):
     return lambda E, targets=None: float(function(*parts(E, targets)))
 
 
-def widened(se_of=lambda own, a, b, true, j: math.sqrt(own + true**2 * a + (1 - true) ** 2 * b) / j, *, at=None, z=1.96,
+def widened(se_of=lambda own, a, b, true, j: math.sqrt(own + true**2 * a + (1 - true) ** 2 * b) / j, *, at=None, z=None,
             careful=True):  # fmt: skip
     """corrected_interval with a standard error, an estimate or a width of its own."""
 
@@ -104,7 +105,7 @@ def widened(se_of=lambda own, a, b, true, j: math.sqrt(own + true**2 * a + (1 - 
         a, b = sensitivity * (1 - sensitivity) / n1, specificity * (1 - specificity) / n0
         se = abs(se_of(q * (1 - q) / n, a, b, true, abs(j) or 1))
         middle = true if at is None else q
-        half = (1.959963984540054 if z == 1.96 else z) * se
+        half = (stats.norm.ppf(0.5 + level / 2) if z is None else z) * se
         return Interval(middle, middle - half, middle + half, se, n, n)
 
     return answer
@@ -141,8 +142,19 @@ def quantiles(x, low=0.025, high=0.975):
     return tuple(np.quantile(x, [low, high], axis=0))
 
 
+def around(x, one, two, z=1.96):
+    """The change with bounds at z standard deviations, read from the middle of the draws."""
+    low, high = quantiles(x, 0.15865, 0.84135)
+    return two - one - z * (high - low) / 2, two - one + z * (high - low) / 2
+
+
+def centred_on_the_draws(b, a, one, two):
+    low, high = quantiles(a - b, 0.15865, 0.84135)
+    return (low + high) / 2 - 0.98 * (high - low), (low + high) / 2 + 0.98 * (high - low)
+
+
 def paired(b, a, one, two):
-    return quantiles(a - b)
+    return around(a - b, one, two)
 
 
 def ranks(x):
@@ -192,6 +204,7 @@ MISTAKES = {
             "this is the variance",
         ),
         Mistake("one standard error", widened(z=1.0), "are not estimate ± 1.96 se"),
+        Mistake("level", widened(z=1.96), "`level` is ignored"),
         Mistake("blind judge accepted", widened(careful=False), "raise a ValueError"),
         Mistake("a number", lambda q, n, a, n1, b, n0: corrected(q, a, b), "came back; return an Interval"),
     ],
@@ -221,14 +234,18 @@ MISTAKES = {
         Mistake("before minus after", moved(paired, lambda one, two: one - two), "sign flipped"),
         Mistake("afterwards", moved(paired, lambda one, two: two), "strength afterwards"),
         Mistake("ranks", moved(paired, lambda one, two: ranks(one) - ranks(two)), "these are ranks"),
-        Mistake("not paired", moved(lambda b, a, one, two: quantiles(a - np.roll(b, 1, 0))), "not paired"),
-        Mistake("before held fixed", moved(lambda b, a, one, two: quantiles(a - one)), "only `after` was drawn"),
+        Mistake("not paired", moved(lambda b, a, one, two: around(a - np.roll(b, 1, 0), one, two)), "not paired"),
+        Mistake("before held fixed", moved(lambda b, a, one, two: around(a - one, one, two)), "only `after` was drawn"),
+        Mistake("percentiles", moved(lambda b, a, one, two: quantiles(a - b)), "percentiles of 2.5 and 97.5"),
         Mistake(
             "normal bounds",
             moved(lambda b, a, one, two: (two - one) + np.outer([-1.96, 1.96], (a - b).std(0, ddof=1))),
-            "percentile bounds were asked",
+            "a standard deviation counts draws",
         ),
-        Mistake("90 %", moved(lambda b, a, one, two: quantiles(a - b, 0.05, 0.95)), "these are 90 %"),
+        Mistake("one deviation", moved(lambda b, a, one, two: quantiles(a - b, 0.15865, 0.84135)), "95 % take 1.96"),
+        Mistake("not halved", moved(lambda b, a, one, two: around(a - b, one, two, 3.92)), "twice too wide"),
+        Mistake("90 %", moved(lambda b, a, one, two: around(a - b, one, two, 1.645)), "these are 90 %"),
+        Mistake("draws' own middle", moved(centred_on_the_draws), "centred on the draws"),
         Mistake("range", moved(lambda b, a, one, two: quantiles(a - b, 0, 1)), "smallest and the largest draw"),
         Mistake("change alone", lambda b, a, w: strengths(a.sum(0)) - strengths(b.sum(0)), "three things were wanted"),
     ],

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from valuelab.course.check import verdict
 from valuelab.weights import stances as D
 
 AT = np.array([0, 10, 20, 40, 80])
@@ -32,6 +34,11 @@ def test_the_interval_covers_the_planted_move_about_as_often_as_it_says():
         start = rng.normal(0.5, 0.2, 40)
         hits += np.prod(np.array(D.magnitude_interval(start, start + rng.normal(0.05, 0.1, 40), 400, k)[1:]) - 0.05) < 0
     assert 0.90 <= hits / 300 <= 0.985, hits / 300
+
+
+@pytest.mark.parametrize("give", [tuple, list, np.array, torch.tensor])
+def test_the_check_takes_the_interval_in_any_container(give):
+    assert verdict("9.8", lambda *a: give(D.magnitude_interval(*a))) is None
 
 
 def test_prompts_keep_their_two_stances_together():

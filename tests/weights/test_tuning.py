@@ -125,6 +125,18 @@ def test_a_low_rank_run_trains_and_what_comes_back_is_a_model_with_thin_changes(
     assert tuned.history[0] == pytest.approx(0.6931, abs=1e-3) and tuned.history[-1] < tuned.history[0]
 
 
+def test_during_a_low_rank_run_the_model_answers_as_trained_but_its_weights_are_those_of_the_start():
+    lm, seen = tiny_lm(), []
+    start, margin = A.weights_of(lm), margins(lm)
+
+    def look(step, model):
+        seen.append((A.norm(A.task_vector(A.weights_of(model), start)), (margins(model) - margin).abs().max()))
+
+    tuned = A.train_dpo(lm, COMPARISONS, A.TuneConfig(steps=3, batch_size=2, lr=2e-2, lora_rank=2), on_step=look)
+    assert [length for length, _ in seen] == [0, 0, 0] and seen[-1][1] > 1e-3
+    assert A.norm(A.task_vector(A.weights_of(tuned), start)) > 0
+
+
 def test_a_voice_holds_its_value_high_and_brief_replies_are_the_bare_choice():
     from valuelab import world as W
 

@@ -181,6 +181,10 @@ class PlantedBench:
         toward, mass = self.forced_choice(asked, value, [None] * len(asked))
         return Quick(toward, float(mass.mean()))
 
+    def contexts(self, value: str) -> np.ndarray:
+        """Context of each item of the report, (n,): what intervals take as their unit."""
+        return np.array([s.context_id for s in self.situations(value, "report")])
+
     def forced_choice(
         self, asked: list[W.Situation], value: str, lines: Sequence[str | None]
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +221,7 @@ class PlantedBench:
         prompts = self.chats([s.text for s in asked], lines)
         replies, tokens = self.generate(prompts, 70, temperature=1.0)
         read = [W.parse(r, s.offered) for r, s in zip(replies, asked, strict=True)]
-        contexts = np.array([s.context_id for s in asked])
+        contexts = self.contexts(value)
         facts = self.chats([q for q, _ in self.facts], lines)
         said, _ = self.generate(facts, 20, temperature=0.0)
         right = [W.fact_is_right(r, a) for r, (_, a) in zip(said, self.facts, strict=True)]
@@ -254,8 +258,9 @@ class PlantedBench:
 
     def describe(self) -> list[str]:
         return [
-            "Directions are read from statements and comparisons of the planted world, at their "
-            "full stop, on things that no test split shares.",
+            "The probe of the closed form is read from statements and comparisons of the planted world, at their full "
+            "stop, on things that no test split shares. The mean difference is read at \"I would\", in training "
+            "situations after persona lines for and against the value.",
             f"Layer and strength are chosen on {max(8, self.items // 5)} situations of the "
             f"training kind; every figure below comes from {self.items} other situations whose "
             "pairs of actions and wordings the model has not met in training.",
@@ -284,7 +289,7 @@ class PairsBench:
 
     readout = "log-probability"
     score_name = "finds the sentence in which the value wins likelier"
-    ability_name = "plain facts told from their opposites"
+    ability_name = "plain facts told from their opposites, where chance alone gets half"
     rows_per_item = 2  # `margins` reads the two members of a pair as neighbours
 
     def __init__(self, lm: LM, *, items: int | None = None, seed: int = 0):
@@ -318,6 +323,10 @@ class PairsBench:
         wanted = {(name, forms[(k + j) % len(forms)]) for k, name in enumerate(kept) for j in range(each)}
         return [p for p in found if (p.context_id, p.form) in wanted]
 
+    def contexts(self, value: str) -> np.ndarray:
+        """Context of each pair of the report, (n,): what intervals take as their unit."""
+        return np.array([p.context_id for p in self.pairs(value, "test")])
+
     def margins(self, wanted: Sequence[contrast.Pair]) -> tuple[np.ndarray, float]:
         """log p(positive) − log p(negative), nats per token, (n,); mean log p of all texts.
 
@@ -348,7 +357,7 @@ class PairsBench:
         flat, _ = self.margins([p for u in VALUES for p in wanted[u]])
         cuts = np.cumsum([0, *(len(wanted[u]) for u in VALUES)])
         for u, start, stop in zip(VALUES, cuts, cuts[1:], strict=False):
-            by_value[u] = (flat[start:stop], np.array([p.context_id for p in wanted[u]]))
+            by_value[u] = (flat[start:stop], self.contexts(u))
         margin, contexts = by_value[value]
         prompts = self.openings()
         options = {"temperature": 1.0, "seed": self.seed, "batch_size": 32}
@@ -426,20 +435,61 @@ def common_words(a: str, b: str) -> str:
     return " ".join(x[:same])
 
 
-PLAIN_FACTS = (
-    ("Ice is very", "cold", "hot"), ("Fire is very", "hot", "cold"),
-    ("At night the sky is", "dark", "bright"), ("The sun is very", "bright", "dark"),
-    ("Grass is", "green", "blue"), ("Snow is", "white", "black"),
-    ("A fish lives in the", "water", "fire"), ("A bird can", "fly", "drive"),
-    ("You see with your", "eyes", "ears"), ("You hear with your", "ears", "eyes"),
-    ("You walk on your", "feet", "nose"), ("You eat with your", "mouth", "hair"),
-    ("When it rains you get", "wet", "dry"), ("Sugar tastes", "sweet", "loud"),
-    ("A stone is", "hard", "soft"), ("A pillow is", "soft", "sharp"),
-    ("A baby is very", "young", "old"), ("An elephant is very", "big", "tiny"),
-    ("An ant is very", "small", "huge"), ("A dog says", "woof", "meow"),
-    ("A cat says", "meow", "moo"), ("You drink", "milk", "sand"),
-    ("You sleep in a", "bed", "tree"), ("You read a", "book", "spoon"),
-    ("You cut paper with", "scissors", "soup"), ("In winter it is", "cold", "summer"),
-    ("He was sad, so he began to", "cry", "shine"), ("It was funny, so she began to", "laugh", "melt"),
-    ("The opposite of up is", "down", "fast"), ("One plus one is", "two", "nine"),
-)  # fmt: skip
+# One hundred, so that a model which keeps every answer can be shown to lose less than `chain.MARGIN`. The same two
+# endings serve two beginnings, each right once: a model that only prefers one of them gets half.
+PLAIN_FACTS = tuple(
+    fact
+    for one, ending, other_ending, other in (
+        ("Ice is very", "cold", "hot", "Fire is very"),
+        ("At night the sky is", "dark", "bright", "At noon the sky is"),
+        ("Grass is", "green", "red", "Blood is"),
+        ("Snow is", "white", "black", "Coal is"),
+        ("A banana is", "yellow", "blue", "A clear sky by day is"),
+        ("A fish swims with its", "fins", "wings", "A bird flies with its"),
+        ("You see with your", "eyes", "ears", "You hear with your"),
+        ("You walk on your", "feet", "hands", "You clap with your"),
+        ("You wear a hat on your", "head", "finger", "You wear a ring on your"),
+        ("After a swim your hair is", "wet", "dry", "The sand of a desert is"),
+        ("Sugar tastes", "sweet", "sour", "A lemon tastes"),
+        ("A stone is", "hard", "soft", "A pillow is"),
+        ("A baby is very", "young", "old", "A great-grandmother is very"),
+        ("An elephant is very", "big", "small", "An ant is very"),
+        ("A snail is very", "slow", "fast", "A racing car is very"),
+        ("A feather is very", "light", "heavy", "An anvil is very"),
+        ("Thunder is very", "loud", "quiet", "A whisper is very"),
+        ("A giraffe has a neck that is", "long", "short", "A rabbit has a tail that is"),
+        ("A ball is", "round", "square", "A chessboard is"),
+        ("A needle is", "sharp", "blunt", "The back of a spoon is"),
+        ("A dog says", "woof", "meow", "A cat says"),
+        ("A young dog is called a", "puppy", "kitten", "A young cat is called a"),
+        ("A sheep gives us", "wool", "eggs", "A hen gives us"),
+        ("Honey comes from", "bees", "cows", "Milk comes from"),
+        ("A tree has many", "leaves", "wheels", "A train has many"),
+        ("You drink a glass of", "milk", "bread", "You eat a slice of"),
+        ("You sleep in a", "bed", "kitchen", "You cook in a"),
+        ("You read a", "book", "fork", "You eat with a"),
+        ("You cut paper with", "scissors", "soap", "You wash your hands with"),
+        ("You open a lock with a", "key", "hammer", "You hit a nail with a"),
+        ("You write a letter with a", "pen", "broom", "You sweep the floor with a"),
+        ("You dig a hole with a", "shovel", "thread", "You sew on a button with a"),
+        ("A ship sails on the", "sea", "road", "A bus drives on the"),
+        ("Children learn to read in a", "school", "hospital", "A surgeon works in a"),
+        ("He was sad, so he began to", "cry", "laugh", "The joke was funny, so she began to"),
+        ("Of all the seasons the coldest is", "winter", "summer", "Of all the seasons the warmest is"),
+        ("The first month of the year is", "January", "December", "The last month of the year is"),
+        ("The day after Monday is", "Tuesday", "Friday", "The day after Thursday is"),
+        ("The day before Sunday is", "Saturday", "Wednesday", "The day after Tuesday is"),
+        ("The sun rises in the", "morning", "evening", "The sun sets in the"),
+        ("Sixty seconds make a", "minute", "year", "Twelve months make a"),
+        ("Seven days make a", "week", "day", "Twenty-four hours make a"),
+        ("One plus one is", "two", "nine", "Ten minus one is"),
+        ("After five comes", "six", "eight", "After seven comes"),
+        ("The opposite of down is", "up", "left", "The opposite of right is"),
+        ("The opposite of full is", "empty", "wide", "The opposite of narrow is"),
+        ("The opposite of poor is", "rich", "strong", "The opposite of weak is"),
+        ("Paris is the capital of", "France", "Japan", "Tokyo is the capital of"),
+        ("Very cold water turns to", "ice", "steam", "Boiling water turns to"),
+        ("The son of a queen is a", "prince", "princess", "The daughter of a queen is a"),
+    )
+    for fact in ((one, ending, other_ending), (other, other_ending, ending))
+)

@@ -55,14 +55,15 @@ def shape_of(lm: Any) -> Shape:
 
 
 def memory_needed(shape: Shape, batch: int, tokens: int, bytes_each: int = 2) -> int:
-    """Bytes to score `batch` texts of `tokens` tokens: weights, key-value cache and logits.
+    """Bytes that suffice to score or to write `batch` texts of `tokens` tokens: weights, key-value cache and logits.
 
         parameters · bytes
         + 2 · layers · kv_heads · head_dim · batch · tokens · bytes
         + batch · tokens · vocabulary · 4
 
-    The 2 stands for keys and values. Logits are held in float32, hence 4. What a block holds while it
-    computes is small beside these and left out.
+    The 2 stands for keys and values, the 4 for logits in float32, which some models give whatever their weights are.
+    `models.token_log_probs` needs less: no cache, and the logits of a half-precision model in two bytes. What a block
+    holds while it computes is small beside these and left out.
     """
     weights = shape.parameters * bytes_each
     cache = 2 * shape.layers * shape.kv_heads * shape.head_dim * batch * tokens * bytes_each
@@ -213,7 +214,7 @@ def model_card(results: Mapping[str, Any], plan: Plan) -> str:
 
 **Other values that moved** (Holm, 5 %): {", ".join(moved) if moved else "none shown"}.
 
-**Not shown.** One model, one seed, one kind of prompt. The intervals are over items, not over models or trainings.
+**Not shown.** One model, one seed, one kind of prompt. The intervals are over contexts, not over models or trainings.
 {notes}
 
 {results["made"]}; seeds {results["seeds"]}; versions {results["versions"]}.

@@ -19,6 +19,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from scipy import stats
 
 from valuelab import data
 from valuelab import world as W
@@ -64,6 +65,7 @@ Stories) do not say what either action serves.
 Battles = tuple[np.ndarray, np.ndarray, np.ndarray]
 ANSWERED = 0.01  # least probability of both letters together that counts as an answer
 STRENGTH = 0.4  # step over mean length of the states
+ONE_SD = 0.6827  # share of a normal that lies within one standard deviation
 PAIRS = 64  # contrast pairs of each value that the direction is read from
 
 
@@ -73,21 +75,27 @@ def strength_change(
     """Change of each value's Bradley-Terry strength, with a bootstrap in which whole dilemmas are drawn.
 
     Both models answered the same dilemmas, so each draw of dilemmas is used for both: what makes a dilemma
-    favour a value cancels in the difference.
+    favour a value cancels in the estimate.
 
         change = θ(after) − θ(before);   in draw b: θ(Σ_d w_bd after_d) − θ(Σ_d w_bd before_d)
+        low, high = change ∓ 1.96 · half the distance between the bounds of the middle 68 % of the draws
+
+    Of normal draws that half distance is one standard deviation. Where a value wins nearly every battle, as it
+    should when it is steered, some draws leave it no loss at all and fly off. Percentiles of 2.5 and 97.5 would follow
+    them, away from the truth; the middle of the draws does not.
 
     Args:
         before, after: (dilemmas, V, V), wins[d, a, b] = how often a beat b in dilemma d.
         weights: (draws, dilemmas), how often each dilemma was drawn (`bootstrap_weights`).
 
     Returns:
-        (change, low, high), (V,) each, in logits; low and high are 95 % percentile bounds.
+        (change, low, high), (V,) each, in logits; low and high are 95 % bounds.
     """
     change = strengths(after.sum(0)) - strengths(before.sum(0))
     drawn = strengths(np.tensordot(weights, after, 1)) - strengths(np.tensordot(weights, before, 1))
-    low, high = interval_of_draws(drawn)
-    return change, low, high
+    low, high = interval_of_draws(drawn, level=ONE_SD)
+    half = stats.norm.ppf(0.975) * (high - low) / 2
+    return change, change - half, change + half
 
 
 @dataclass(frozen=True)

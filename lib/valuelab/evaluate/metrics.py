@@ -96,8 +96,8 @@ def control_success(
 def adverse_share(unsteered: Any, steered: Any, contexts: Any = None) -> Interval:
     """Share of items that the intervention moves the wrong way (score falls).
 
-    Read it beside the same share under a random direction: noise alone moves half of the items the
-    wrong way (arXiv 2407.12404 calls them anti-steerable).
+    Read it beside the same share under a random direction: noise alone moves up to a quarter of 0/1 items the
+    wrong way, and about half of them where scores are continuous (arXiv 2407.12404 calls them anti-steerable).
     """
     before, after = same_items("adverse_share", unsteered, steered)
     return mean_interval(after < before, contexts)

@@ -472,6 +472,7 @@ def plot(rows: Sequence[dict[str, Any]]):
         dots(axes[2], [f for f, _ in held], np.array([y for _, y in held]) + 0.18 * (2 * k - 1),
              f"{dose} opposing line{'s' * (dose != '1')}", k)  # fmt: skip
     axes[2].set(xlabel="share of the gain that is left, %", title="under an adversary")
+    axes[2].axvline(100, color=plots.GREY, linewidth=0.8, linestyle=":")  # all of the gain
     for ax in axes:
         ax.axvline(0, color=plots.GREY, linewidth=0.8)
         ax.legend(loc="best", fontsize=10)

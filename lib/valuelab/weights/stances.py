@@ -55,7 +55,8 @@ def magnitude_interval(
         M = mean of end - mean of start
 
     The unit is the prompt: whole prompts are drawn with replacement, and each keeps its two stances
-    together, for what makes a prompt high before makes it high after.
+    together, for what makes a prompt high before makes it high after. With few prompts percentiles lie too close
+    together (ten hold the truth in about 90 cases of 100): prefer several dozen.
 
     Args:
         start, end: stance of each prompt before and after, (prompts,).

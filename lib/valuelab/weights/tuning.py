@@ -176,7 +176,9 @@ def train_dpo(
         lm: start and reference; not changed.
         comparisons: pairs of replies, or what `prepare_pairs` made of them.
         config: settings.
-        on_step: called after each step with the number of steps done and the model in training.
+        on_step: called after each step with the number of steps done and the model in training. With `lora_rank` the
+            model answers as trained so far, but its weights are those of the start: only at the end is the adapter
+            folded in.
 
     Returns:
         The tuned model, in float32, with `.history`, the loss of each step.

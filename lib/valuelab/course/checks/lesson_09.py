@@ -117,12 +117,15 @@ def task_vector(f: Callable) -> None:
             "θ_tuned - θ_base, entry by entry.",
         )
     half = {"w": torch.tensor([1000.0, 1.0]).half()}
-    small = {"w": torch.tensor([1000.5, 1.001]).half()}
-    if f(small, half)["w"].dtype not in (torch.float32, torch.float64):
+    small = {"w": torch.tensor([1000.5, 0.0003]).half()}
+    got = f(small, half)["w"]
+    if got.dtype not in (torch.float32, torch.float64):
         raise Refused(
             "half-precision weights give a half-precision vector: convert to float32 first, or its digits are "
             "lost when several vectors are added"
         )
+    if not close(got, small["w"].double() - half["w"].double()):
+        raise Refused("subtracted in half precision, and rounded there: make both float32 first, then subtract")
 
 
 @exercise("9.2", reference=arithmetic.apply)
@@ -164,6 +167,19 @@ def apply(f: Callable) -> None:
             "with λ = 0 a broken vector (NaN) reaches the weights, for 0 · NaN is NaN: leave vectors with λ = 0 out, "
             "so that the base comes back bit for bit"
         )
+    beside = f(half, [{"w": torch.full((3,), math.nan)}, {"w": torch.ones(3)}], [0.0, 1.0])
+    if not torch.equal(beside["w"].float(), torch.full((3,), 1001.0)):
+        raise Refused(
+            "beside a vector that counts, a broken one with λ = 0 spoils the sum: leave out every vector whose λ is 0, "
+            "not only where all are"
+        )
+    two = {"w": torch.ones(3), "v": torch.ones(2)}
+    try:
+        apart = f(two, [{"w": torch.ones(3)}, {"v": torch.ones(2)}], [1.0, 2.0])
+    except KeyError as error:
+        raise Refused(f"a vector need not name every entry (one lacks {error}): ask `name in v` first") from None
+    if not (torch.equal(apart["w"], torch.full((3,), 2.0)) and torch.equal(apart["v"], torch.full((2,), 3.0))):
+        raise Refused("each entry is moved by those vectors that name it, and by no other")
 
 
 @exercise("9.3", reference=arithmetic.analogy)
@@ -223,7 +239,10 @@ def dpo_loss(f: Callable) -> None:
         )
     far = f(torch.tensor([-2000.0]), torch.tensor([0.0]), torch.tensor([0.0]), torch.tensor([0.0]), 1.0)
     if not torch.isfinite(far):
-        raise Refused("a margin of -2000 gives an infinite loss: sigmoid underflows before the logarithm. F.logsigmoid")
+        raise Refused(
+            "a margin of -2000 gives an infinite loss: before the logarithm a sigmoid underflows to 0, or exp "
+            "overflows. F.logsigmoid does neither"
+        )
 
 
 @exercise("9.5", reference=arithmetic.preference_and_drift)
@@ -343,6 +362,12 @@ def drift_time(f: Callable) -> None:
         {0.1: None, 0.5: "you take the last arrival; a stance that wobbles arrives when it is *first* there"},
         "the first checkpoint that has share of the way behind it",
     )
+    dipping = np.array([0.40, 0.0, 0.60, 0.795, 0.80])
+    _named(
+        float(f(dipping, at, 0.95)),
+        {0.5: None, 0.1: "the stance first went the other way, and that is no part of its way: no absolute values"},
+        "the first checkpoint that has share of the way behind it, in the direction of the end",
+    )
     if not math.isnan(f(np.full(5, 0.4), at, 0.95)):
         raise Refused("a stance that ends where it began has no way to cover: return NaN (math.nan), not a time")
 
@@ -366,7 +391,7 @@ def magnitude_interval(f: Callable) -> None:
         back = f(start, end, 3000, seed)
         if back is None:
             raise Refused("nothing came back: end with `return`. Wanted (estimate, low, high).")
-        if not isinstance(back, tuple | list) or len(back) != 3:
+        if not isinstance(back, tuple | list | np.ndarray | Tensor) or len(back) != 3:
             raise Refused("return three numbers: estimate, low, high")
         if any(np.ndim(x) != 0 for x in back):
             raise Refused("each of the three is a single number: average over the prompts before the percentiles")

@@ -18,6 +18,7 @@ from valuelab.measure import intervals
 from valuelab.measure.intervals import Interval
 
 SEEDS = (0, 1)
+Z95 = 1.959963984540054
 
 
 def near(a: float, b: float) -> bool:
@@ -306,6 +307,13 @@ def off_target_ratio(f: Callable) -> None:
         raise Refused(
             "`targets` is not used: row i means to move column targets[i], not column i"
         )
+    try:
+        with np.errstate(all="ignore"):
+            still = as_number(f(np.zeros((2, 2))), "one number")
+    except ZeroDivisionError:
+        still = math.nan
+    if still != math.inf:
+        raise Refused(f"where nothing moved as meant {still} came back: ask for that case first and return math.inf")
 
 
 def rates_with_counts() -> list[tuple]:
@@ -352,9 +360,12 @@ def corrected_interval(f: Callable) -> None:
             ],
             "Add the three variances of the formula, divide by J², and take the root.",
         )  # fmt: skip
-        half = got.high - got.estimate
-        if not near(half, got.estimate - got.low) or not near(half, 1.959963984540054 * got.se):
-            raise Refused("the bounds are not estimate ± 1.96 se: take the normal quantile of 0.5 + level / 2")
+        for half in (got.high - got.estimate, got.estimate - got.low):
+            if not math.isclose(half, Z95 * got.se, rel_tol=1e-4):
+                raise Refused("the bounds are not estimate ± 1.96 se: take the normal quantile of 0.5 + level / 2")
+    narrow = f(0.45, 200, 0.8, 50, 0.7, 80, 0.5)
+    if not math.isclose(narrow.high - narrow.estimate, 0.6744897501960817 * narrow.se, rel_tol=1e-4):
+        raise Refused("`level` is ignored: 1.96 belongs to 95 %; take the normal quantile of 0.5 + level / 2")
     for bad in ((0.5, 50, 0.5, 50, 0.5, 50), (0.5, 50, 0.3, 50, 0.4, 50)):
         try:
             f(*bad)
@@ -415,7 +426,17 @@ def planted_wins(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         for wins, lift in ((before, 0.0), (after, 1.5)):
             first = rng.random() < 1 / (1 + np.exp(-(0.4 * (b - a) + lift * ((a == 2) - float(b == 2)))))
             wins[d, (a if first else b), (b if first else a)] += 1
-    return before, after, intervals.bootstrap_weights(np.arange(30), draws=60, seed=seed)
+    return before, after, intervals.bootstrap_weights(np.arange(30), draws=400, seed=seed)
+
+
+def middle(draws: np.ndarray, share: float = 0.6827) -> np.ndarray:
+    """Bounds (2, V) of the middle share of the draws (B, V)."""
+    return np.quantile(draws, [(1 - share) / 2, (1 + share) / 2], axis=0)
+
+
+def around(centre: np.ndarray, draws: np.ndarray, z: float = Z95) -> np.ndarray:
+    """Bounds (2, V) at z standard deviations, each half the width of the middle of the draws."""
+    return centre + np.outer([-z / 2, z / 2], np.ptp(middle(draws), axis=0))
 
 
 @exercise("10.7", reference=dilemmas.strength_change)
@@ -425,46 +446,52 @@ def strength_change(f: Callable) -> None:
     for seed in SEEDS:
         before, after, w = planted_wins(seed)
         got = f(before, after, w)
-        if not isinstance(got, tuple) or len(got) != 3:
+        if not isinstance(got, tuple | list | np.ndarray) or len(got) != 3:
             raise Refused("three things were wanted: return change, low, high")
-        change, low, high = (np.asarray(x, float) for x in got)
-        if change.shape != (4,) or low.shape != (4,) or high.shape != (4,):
-            raise Refused(f"shapes {change.shape}, {low.shape}, {high.shape}: one number for each value was wanted")
+        shapes = [np.shape(x) for x in got]
+        if shapes != [(4,)] * 3:
+            raise Refused(f"shapes {shapes}: one number for each value was wanted, three times")
+        got = np.asarray(got, float)
 
         def theta(wins, weights=None):
             return strengths(wins.sum(0) if weights is None else np.tensordot(weights, wins, 1))
 
-        wanted = theta(after) - theta(before)
+        change = theta(after) - theta(before)
         ranks = [(-theta(x)).argsort().argsort() for x in (before, after)]
         for wrong, message in (
-            (-wanted, "sign flipped: a value that wins more battles after must come out positive"),
+            (-change, "sign flipped: a value that wins more battles after must come out positive"),
             (theta(after), "this is the strength afterwards; take the one before off"),
             (ranks[0] - ranks[1], "these are ranks; strengths were asked for, which do not jump"),
             (theta(after - before + 1), "one fit of the differences: the fit is not linear, so fit both and subtract"),
         ):
-            if np.allclose(change, wrong) and not np.allclose(wrong, wanted):
+            if np.allclose(got[0], wrong) and not np.allclose(wrong, change):
                 raise Refused(message)
-        if not np.allclose(change, wanted, atol=1e-6):
+        if not np.allclose(got[0], change, atol=1e-6):
             raise Refused("`change` is off: strengths(after.sum(0)) − strengths(before.sum(0))")
         drawn = {"before": theta(before, w), "after": theta(after, w)}
-        paired = drawn["after"] - drawn["before"]
-        bounds = np.quantile(paired, [0.025, 0.975], axis=0)
+        draws = drawn["after"] - drawn["before"]
         shuffled = drawn["after"] - np.roll(drawn["before"], 1, 0)
         fixed = drawn["after"] - theta(before)
+        bounds, sd = around(change, draws), draws.std(0, ddof=1)
+        digits = 0.02 * np.ptp(bounds, axis=0)  # 0.68 for 0.6827, or 2 for 1.96, are no mistakes
         for wrong, message in (
-            (np.quantile(shuffled, [0.025, 0.975], axis=0), "not paired: draw b of the dilemmas must be used for "
-             "before and after alike"),
-            (np.quantile(fixed, [0.025, 0.975], axis=0), "only `after` was drawn again: the strengths before are "
-             "uncertain, too"),
-            (wanted + np.outer([-1.96, 1.96], paired.std(0, ddof=1)), "percentile bounds were asked for "
-             "(`interval_of_draws`), not ± 1.96 standard deviations"),
-            (np.quantile(paired, [0.05, 0.95], axis=0), "these are 90 % bounds; interval_of_draws gives 95 %"),
-            (np.quantile(paired, [0, 1], axis=0), "these are the smallest and the largest draw; take the 95 % between"),
+            (around(change, shuffled), "not paired: draw b of the dilemmas must be used for before and after alike"),
+            (around(change, fixed), "only `after` was drawn again: the strengths before are uncertain, too"),
+            (middle(draws, 0.95), "these are percentiles of 2.5 and 97.5: draws that leave a value no loss fly off and "
+             "take them along. Take the middle of the draws, level=0.6827, and 1.96 times half its width"),
+            (change + np.outer([-1.96, 1.96], sd), "a standard deviation counts draws that fly off, too: read it from "
+             "the middle of the draws, half the width of level=0.6827"),
+            (middle(draws), "the middle 68 % of the draws reach one standard deviation to either side; 95 % take 1.96"),
+            (around(change, draws, 2 * Z95), "twice too wide: the middle of the draws is two standard deviations wide"),
+            (around(change, draws, 1.644854), "these are 90 % bounds: 1.96 belongs to 95 %, 1.64 to 90 %"),
+            (around(middle(draws).mean(0), draws), "centred on the draws: the interval lies around the change itself"),
+            (middle(draws, 1), "these are the smallest and the largest draw; take the middle of them"),
         ):  # fmt: skip
-            if np.allclose([low, high], wrong) and not np.allclose(wrong, bounds):
+            if (np.abs(got[1:] - wrong) <= digits / 20).all() and (np.abs(wrong - bounds) > digits).any():
                 raise Refused(message)
-        if not np.allclose([low, high], bounds, atol=1e-6):
-            raise Refused("the bounds are off: fit each draw before and after, subtract, then interval_of_draws")
+        if (np.abs(got[1:] - bounds) > digits).any():
+            raise Refused("the bounds are off: fit each draw before and after, subtract, take interval_of_draws with "
+                          "level=0.6827; from the change, 1.96 times half its width to either side")  # fmt: skip
 
 
 @exercise("10.8", reference=metrics.harmonic_summary)
