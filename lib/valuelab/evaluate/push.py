@@ -17,7 +17,7 @@ from valuelab.steering.shift import additive_shift, minimal_shift
 def step_sizes(shift: Shift, h: Tensor, cap: float | None = None) -> Tensor:
     """Length of the step that `shift` takes at each state: (..., d_model) -> (...).
 
-    cap: longest minimal step in units of |h|, as for `steer`.
+    cap: longest minimal step as a share of |h|, as for `steer`.
     """
     w = shift.probe.weight.to(h.device)
     if shift.kind == "add":
