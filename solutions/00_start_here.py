@@ -5,7 +5,7 @@
 #
 # A language model answers from values, whether or not anybody chose them. In this course you build, piece by piece, a
 # system that **measures** those values, **finds** where they live inside the network, **steers** them, and **trains** with
-# them. This first lesson walks the whole way once, in a few minutes, on a model small enough for any laptop.
+# them. This first lesson walks the whole way once, in less than an hour, on a model small enough for any laptop.
 
 # %%
 from valuelab import models, plots
@@ -22,14 +22,14 @@ measured, wanted = planted.read_profile(asked, questions), planted.read_profile(
 show(
     plots.circle({"planted": wanted, "measured": measured}, "Ten values, planted and measured"),
     f"The model was asked {len(questions)} questions it had never seen. From its answers alone we read ten values "
-    f"(dashed) and compare them with those that were planted in its training text (solid).",
+    f"(dashed) and compare them with ten values read in the same way from the planted probabilities (solid).",
 )
 
 # %% [markdown] minutes=3
 # **What do you see?** Ten basic values stand on a circle: neighbours share a motive, opposites pull apart. A point far from
-# the centre is a value that wins when it meets others. The solid line is the truth: the model was trained on a small
-# invented English, and we know every speaker's values because we wrote them. The dashed line is what you will learn to
-# measure.
+# the centre is a value that wins when it meets others. The solid line is the truth, read in the same way: the model was
+# trained on a small invented English, in which we know the probability of every choice because we wrote every speaker's
+# values. The dashed line is what you will learn to measure.
 #
 # ## What you will be able to do
 #
@@ -95,7 +95,7 @@ print("could not read:", list(W.parse("I would lock the gate. Blah blah.").unpar
 #
 # You get two arrays of the same length. `there[i]` is the probability of choosing action $a$ when it was named first, `back[i]`
 # the probability of choosing action **$b$** in the same question with $b$ named first. Return the probability of $a$, the order
-# averaged out. One line.
+# averaged out. One line. (Where the liking is strong, this average hides the answer too; lesson 02 mends that.)
 #
 # What you should see: `✓ 0.1`.
 #
@@ -132,8 +132,8 @@ show(fig, f"Each point is one question the model never saw. Correlation of plant
 # %% [markdown] minutes=4
 # ## Steer it
 #
-# Inside the model, each **token** (a word, or an activity such as "lock the gate" as one piece) becomes a vector of 128 numbers
-# that is passed through the model's **blocks**, each of which adds to it: the **residual stream**.
+# Inside the model, each **token** (a word, or an activity such as "lock the gate" as one piece) becomes a vector (128 numbers
+# in ours) that is passed through the model's **blocks**, each of which adds to it: the **residual stream**.
 # If a value has a direction in that space, adding a little of the direction should make the model speak for the value.
 #
 # We read the direction from **contrast pairs**: the same question, put to a speaker who holds the value high and to one who
@@ -151,8 +151,8 @@ for high, low in planted.persona_pairs("security", 3, seed=0):
 #
 # ### Exercise 0.2: one push
 #
-# `h` holds hidden states, shape `(..., 128)`; `v` is the direction, shape `(128,)`. Return the **shift** to be added to `h`:
-# the same step for every state. (Lesson 04 replaces this by the shortest push that suffices.)
+# `h` holds hidden states, shape `(..., d)`; `v` is the direction, shape `(d,)`; $d$ is 128 in ours. Return the **shift** to
+# be added to `h`: the same step for every state. (Lesson 04 replaces this by the shortest push that suffices.)
 #
 # What you should see: `✓ 0.2`, and further down, replies that change.
 #
@@ -173,7 +173,7 @@ import torch
 from valuelab.steering import add, steer
 from valuelab.values import VALUES
 
-LAYER, STRENGTH = planted.LAYER, planted.STRENGTH
+LAYER, STRENGTH = min(planted.LAYER, lm.n_layers - 1), planted.STRENGTH  # a model of your own may have fewer blocks
 directions = dict(zip(VALUES, planted.mean_difference_vectors(lm, layers=[LAYER])[:, 0], strict=True))
 probe_questions = W.situations("held_out", 24, seed=5)
 
@@ -212,7 +212,7 @@ interact(draw, value=list(VALUES), strength=FloatSlider(STRENGTH, min=0, max=2 *
 
 # %% [markdown] minutes=4
 # **Move the slider.** At 0 the model answers as it is. Further to the right the value you chose grows; its opposite on the
-# circle shrinks. Far to the right the language itself begins to suffer: strength has a price.
+# circle shrinks. Far to the right replies begin to name what nobody offered: strength has a price.
 #
 # ## A control that must fail
 #
@@ -272,11 +272,11 @@ quiz(
 
 # %%
 quiz(
-    "The steered model says 'Safety matters to me.' What has been shown?",
+    "Pushed along security, the model chooses for it more often. What has been shown?",
     [
-        ("That the model now holds the value security", False, "We showed a change in what it says and chooses, in a world that we wrote. Holding a value is a larger claim."),
-        ("That this direction raises talk and choice for security more than a random one of equal length", True, "That is what the control was for."),
-        ("That any strong push makes the model talk of security", False, "The random direction, equally long, did not."),
+        ("That the model now holds the value security", False, "We showed a change in what it chooses, in a world that we wrote. Holding a value is a larger claim."),
+        ("That this direction raises the choice for security more than a random one of equal length", True, "That is what the control was for."),
+        ("That any strong push makes the model choose security", False, "A random direction, equally long, moves the choice less than a third as far on average."),
     ],
 )
 
@@ -294,7 +294,7 @@ quiz(
 # ## Limits
 #
 # This model knows a thousand words and phrases of a world we invented. Everything above shows that **the method recovers what was
-# planted**. It says nothing about the values of large language models, and nothing about people. From lesson 01 on, the same
+# planted**. It says nothing about the values of large language models, and nothing about people. From lesson 02 on, the same
 # functions take any Hugging Face model: `VALUELAB_MODEL=<hub id or folder>` in front of `make lab`.
 #
 # ## Links

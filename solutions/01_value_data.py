@@ -96,8 +96,8 @@ show(
 # **For the room.** Show the first figure before anything else and let people guess what the squares
 # read. Most say *the value*; some say *sentiment*. Come back to it after exercise 1.3.
 #
-# **What to cut.** 90 minutes: exercises 1.3, 1.4, 1.5 and the control. One day: leave out 1.6. The
-# datasheet (1.7) makes a good homework with the group's own data.
+# **What to cut.** In 90 minutes keep exercises 1.3, 1.4, 1.5 and the control, and cut the rest; with a
+# day for the lesson leave out 1.6. The datasheet (1.7) makes a good homework with the group's own data.
 
 # %% [markdown] minutes=6
 # ## Ten values on a circle
@@ -114,13 +114,13 @@ show(
 # $$ y_j = \sum_i x_i \, W_{ij}, \qquad \sum_j W_{ij} = 1 $$
 #
 # with $x$ `(19,)`, $W$ `(19, 10)`, $y$ `(10,)`. So no mass appears and none is lost. Whether the
-# weights are right is another matter: `basis` says whether a row follows from a definition or from
-# somebody's judgement. (Schwartz 1992; Schwartz et al. 2012.)
+# weights are right is another matter: `basis` says whether the table follows from a definition or
+# from somebody's judgement. (Schwartz 1992; Schwartz et al. 2012.)
 
 # %%
 refined = taxonomies.crossmap("schwartz19", "schwartz10")
 face = refined.apply({"face": 1.0})
-print("face goes to", {value: share for value, share in face.items() if share})
+print("face goes to", {value: share for value, share in face.items() if share}, "by", refined.basis)
 claim("the crossmap from nineteen to ten values preserves mass", np.allclose(refined.weights.sum(1), 1))
 
 # %% [markdown]
@@ -179,7 +179,7 @@ interact(draw, value=list(VALUES))
 # (dilemmas and the rules each action breaks) and *Scruples* (how many people gave which verdict).
 # This notebook must run on any machine, so the cell below reads **small samples that we wrote by
 # hand in the same file formats**. Figures about the real files stand in the text, where we
-# measured them, and you can measure them again at the end of this section.
+# measured them; the last cell of this section reads the real files where you have them.
 
 # %%
 SAMPLES = own.FOLDER / "samples"
@@ -224,21 +224,20 @@ with tempfile.TemporaryDirectory() as folder:
         print(f"refused: {Path(error.file).name}, line {error.line}: {error.problem}; found {error.found}")
 
 # %% [markdown]
-# And the real files? The cell below asks for them and says what it found. Its output is yours alone:
-# the tests do not compare it. To fetch the files: `valuelab data get valueeval23` and so on.
+# And the real files? The cell below looks in the folder that `VALUELAB_DATA` names, or else among the
+# downloads, and says what it found. Its output is yours alone: the tests do not compare it.
 
 # %% tags=["nbval-ignore-output"]
-import os
+from valuelab.data.sources import cache_folder, local_folder
 
+real = {}
 for name in public:
     try:
-        home = os.environ.get("VALUELAB_DATA")
-        if not home:
-            raise FileNotFoundError("VALUELAB_DATA names no folder with local copies")
-        real = list(data.read(name, Path(home) / name))
-        print(f"{name}: {len(real)} records, {len({r.context_id for r in real})} contexts (real files)")
-    except FileNotFoundError as error:
-        print(f"{name}: not at hand, the sample was used. {error}")
+        real[name] = list(data.read(name, local_folder(name) or cache_folder() / name))
+        contexts = len({record.context_id for record in real[name]})
+        print(f"{name}: {len(real[name])} records, {contexts} contexts (real files)")
+    except FileNotFoundError:
+        print(f"{name}: not at hand, the sample was used. To fetch it: python -m valuelab data get {name}")
 
 # %% [markdown] minutes=5
 # ## What annotators disagree on
@@ -267,13 +266,17 @@ for name in public:
 label_entropy = check("1.1", label_entropy)
 
 # %%
+for votes in ([4, 0], [2, 2], [3, 1]):
+    print(f"{votes[0]} votes against {votes[1]}: {label_entropy(np.array([votes]))[0] + 0:.2f}")  # + 0: no "-0.00"
+
+# %%
 verdicts = np.array([[a["weight"] for a in row["annotators"]] for row in public["scruples"]])
 names = public["scruples"][0]["choices"]
 divided = np.argsort(label_entropy(verdicts), kind="stable")
 for i in (*divided[:2], *divided[-2:]):
     print(dict(zip(names, verdicts[i].astype(int).tolist(), strict=True)))
 claim("two even camps are more divided than nine against one",
-      label_entropy([[5, 5, 0]])[0] > label_entropy([[9, 1, 0]])[0])
+      label_entropy(np.array([[5, 5, 0]]))[0] > label_entropy(np.array([[9, 1, 0]]))[0])
 
 # %% [markdown] minutes=6
 # ### Agreement beyond chance
@@ -291,7 +294,7 @@ claim("two even camps are more divided than nine against one",
 #
 # ### Exercise 1.2: agreement, corrected
 #
-# Return one number. What you should see: 1 when all agree on every item, about 0 for coins.
+# `counts` is an array `(items, L)` again; return one number. What you should see: 1 when all agree on every item, about 0 for coins.
 #
 # <details><summary>Hint 1</summary> Drop the rows with fewer than two votes first, then take m, C
 # and M from what is left.</details>
@@ -319,6 +322,15 @@ claim("the hand-made verdicts lie well above chance and well below agreement",
 # | Scruples, verdicts on anecdotes (5 labels), dev | 2 500 | 52 433 | 0.43 |
 # | Scruples, which of two actions is worse, dev | 2 340 | 11 700 | 0.34 |
 #
+# The cell below measures that column again if you have the files, with a few more items: those that
+# Scruples keeps for its own tests.
+
+# %% tags=["nbval-ignore-output"]
+for many, what in ((5, "verdicts on anecdotes"), (2, "which of two actions is worse")):
+    votes = [[a.weight for a in r.annotators] for r in real.get("scruples", ()) if len(r.choices) == many]
+    print(f"{what}:", f"α = {krippendorff_alpha(np.array(votes)):.2f}" if votes else "not at hand")
+
+# %% [markdown]
 # Only a quarter of the anecdotes had one verdict. In MoralChoice, scenarios called highly ambiguous
 # carry 0.55 disputed rules each, and those called clear carry none.
 #
@@ -332,8 +344,8 @@ claim("the hand-made verdicts lie well above chance and well below agreement",
 # Look at what the squares of the first figure are made of. Both members of a usual pair share the
 # situation, so the topic of the *place* is controlled. But one says *obey*, *rule*, *politely*, and
 # the other does not. A probe trained on them has learnt which actions are talked about. In the public
-# contrast set of ConVA (arXiv 2507.11316), measured in the same way, a bag of words separates 91
-# to 98 % of the pairs, even in the part called context-controlled.
+# contrast set of ConVA (arXiv 2507.11316) the part called context-controlled is made in the same way:
+# the situation stays, and one text helps where the other hurries past.
 #
 # In a **contrast pair** of ours both members name both actions. Setting and words are the same:
 
@@ -414,23 +426,26 @@ for held_in, held_out in GroupKFold(5, shuffle=True, random_state=0).split(
     there = np.flatnonzero(np.isin(groups, usual_groups[held_out]))
     our_logits[there] = topic_probe.decision_function(bag.transform([texts[i] for i in there]))
 
+edge = abs(np.concatenate([usual_logits, our_logits])).max()
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharex=True)
 for ax, logits, y, title in (
     (axes[0], usual_logits, usual_labels, "usual pairs"),
     (axes[1], our_logits, labels, "our pairs"),
 ):
-    bins = np.linspace(-2.5, 2.5, 26)
+    bins = np.linspace(-edge, edge, 40)
     ax.hist(logits[y == 1], bins, color="#0072B2", alpha=0.6, label=f"{subject} chosen")
     ax.hist(logits[y == 0], bins, histtype="step", color="#D55E00", lw=2, label="forgone")
     ax.set(title=title, xlabel="logit of the topic probe")
 axes[0].set_ylabel("sentences")
+axes[1].set_ylim(0, 1.35 * axes[1].get_ylim()[1])  # room for the legend
 axes[1].legend(loc="upper left", fontsize=10)
 topic_right = ((usual_logits > 0) == (usual_labels == 1)).mean()
 gap = our_logits[0::2] - our_logits[1::2]
 show(
     fig,
-    f"A topic probe for {subject} on unseen contexts. Left: {topic_right:.2f} right. Right: the "
-    f"histograms cover each other; members of a pair differ by {abs(gap.mean()):.3f} in mean logit.",
+    f"A topic probe for {subject} on unseen contexts. Left: {topic_right:.2f} right. Right: "
+    f"{(abs(gap) < 1e-9).mean():.0%} of the pairs get the same logit twice, and the differences of the rest "
+    f"cancel over the two mirrors (mean difference {abs(gap.mean()):.3f}).",
 )
 claim("the topic probe is right on more than 65 % of unseen usual pairs", topic_right > 0.65)
 claim("on our pairs it knows nothing about who chose what", abs(gap.mean()) < 1e-6)
@@ -454,11 +469,11 @@ claim("the same words with roles reach more than .65 on unseen contexts", roles 
 #
 # ### Exercise 1.4: split by group
 #
-# `groups` holds the context of each row. `part_sizes(n, shares)` turns shares into whole
-# numbers of groups. Shuffle the groups with `np.random.default_rng(seed)`, deal them, and return
-# the part of each *row*.
+# `groups` holds the context of each row, `shares` is a dictionary from part to share.
+# `part_sizes(n, shares.values())` turns shares into whole numbers of groups. Shuffle the groups with
+# `np.random.default_rng(seed)`, deal them, and return the part of each *row*, as an array.
 #
-# What you should see: 12, 4 and 4 groups of 20, each group in one part, another seed another split.
+# What you should see: the contexts dealt about 3 : 1 : 1.
 #
 # <details><summary>Hint 1</summary> `np.unique(groups, return_inverse=True)` gives the groups and,
 # for each row, which of them it belongs to.</details>
@@ -492,6 +507,7 @@ leaks = check("1.5", leaks)
 
 # %%
 by_row = np.random.default_rng(0).permutation(parts)  # the same sizes, dealt by row
+print("leaks of the split by group:", leaks(groups, parts))
 claim("the split by group is clean", not leaks(groups, parts))
 claim("dealing by row leaks in every single context", len(leaks(groups, by_row)) == len(set(groups)))
 
@@ -513,6 +529,10 @@ claim("dealing by row leaks in every single context", len(leaks(groups, by_row))
 
 # %%
 overlap = check("1.6", overlap)
+
+# %%
+for other in ("Keep the night watch", "tune an old guitar"):
+    print(f"{overlap('keep the night watch', other):.0f}: keep the night watch | {other}")
 
 # %% [markdown]
 # We plant a leak: the rows get fresh ids, so that exercise 1.5 sees nothing, and are dealt by row.

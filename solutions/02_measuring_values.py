@@ -102,8 +102,9 @@ show(fig, f"One model, one question: {pair.first.base} or {pair.second.base}? Ov
 # $$\text{logit}\,P(A \mid A \text{ first}) = c + s, \qquad
 # \text{logit}\,P(A \mid A \text{ second}) = c - s$$
 #
-# Averaging the two *probabilities* is common and wrong: with $c = 1.2$, $s = 3$ they are .99 and
-# .14, which averages to "nearly indifferent". Averaging the *log-odds* returns $c$ exactly, their
+# Lesson 00 averaged the two *probabilities*. That is common, and nearly right only where the liking is
+# weak: with $c = 1.2$, $s = 3$ they are .99 and .14, which averages to .56, "nearly indifferent", where
+# the content alone gives $\sigma(1.2) = .77$. Averaging the *log-odds* returns $c$ exactly, their
 # half difference returns $s$, and the chance that the same content wins in both orders says how far
 # the answer can be trusted. All arrays are `(items,)`; answers that are neither A nor B are an
 # outcome of their own and never become a choice.
@@ -128,6 +129,10 @@ show(fig, f"One model, one question: {pair.first.base} or {pair.second.base}? Ov
 
 # %%
 pool_orders = check("2.1", pool_orders)
+
+# %%
+p = pool_orders(np.array([0.9]), np.array([0.1]))  # P(A) when A stands first, and when it stands second
+print(f"pooled {p.pooled[0]:.2f}, same content in both orders {p.consistency[0]:.2f}")
 
 # %% [markdown] minutes=4
 # Now plant a slot bias ourselves. We add $\beta$ to the log-odds of whatever stands first in 120
@@ -193,6 +198,14 @@ show(fig, f"Left: with growing slot bias the pooled answer looks indifferent (co
 
 # %%
 clustered_se = check("2.2", clustered_se)
+
+# %%
+once = np.arange(20.0)
+eight = np.repeat(once, 8)  # every answer copied eight times
+textbook = [x.std(ddof=1) / np.sqrt(len(x)) for x in (once, eight)]
+by_context = [clustered_se(once, np.arange(20)), clustered_se(eight, np.repeat(np.arange(20), 8))]
+for name, (before, after) in (("textbook", textbook), ("by context", by_context)):
+    print(f"{name}: {after / before:.2f} of what it was")
 
 # %% [markdown]
 # How wide is the interval of a mean over thirty questions, asked in six wordings each? On the right of the
@@ -266,6 +279,11 @@ show(fig, f"What noise shows: confidence {floors.confidence_floor(20):.3f} and d
 js_distance = check("2.3", js_distance)
 
 # %%
+p, q = np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([[0.0, 1.0], [0.5, 0.5]])
+for a, b, d in zip(p.tolist(), q.tolist(), js_distance(p, q), strict=True):
+    print(f"{a} and {b}: {d:.2f}")
+
+# %%
 rng = np.random.default_rng(0)
 taken = rng.binomial(10, score.reshape(30, 6))
 counts = np.stack([taken, 10 - taken], -1)  # (contexts, wordings, options): ten samples each
@@ -293,9 +311,9 @@ show(fig, f"The model: distance {model_c.raw:.3f}, floor {model_c.floor:.3f}, ex
 # | free replies | "What matters to you?" | share of replies for, less against (the oracle reads them) |
 # | advice | free replies to a dilemma | which course the reply takes, if any |
 #
-# Where a reply has to be read, a **judge** reads it; here that is the oracle of lesson 00. Each way ends
-# in a profile: one number a value, of which only the order and the proportions compare. They need not
-# agree, and published work finds that they do not: transparent items leak what they measure
+# (*z-scored*: less its mean, divided by its standard deviation.) Where a reply has to be read, a **judge**
+# reads it; here that is the oracle of lesson 00. Each way ends in a profile: one number a value, of which
+# only the order and the proportions compare. They need not agree, and published work finds that they do not: transparent items leak what they measure
 # (arXiv 2509.10078). Here the planted profile of the population referees.
 
 # %%
@@ -387,7 +405,8 @@ show(fig, "Profiles of one model, z-scored. Correlation with the planted profile
 
 # %% [markdown]
 # Do the ways also put the ten values into one **order**? A dash is a value's mean rank. Kendall's W
-# measures agreement over all rankings: 1 if they are the same, about 0 if they are drawn at random.
+# measures agreement over all rankings: 1 if they are the same; if they are drawn at random, on average one
+# over their number.
 
 # %%
 ranks = np.array([(-p.scores).argsort().argsort() + 1 for p in ways.values()])
@@ -400,8 +419,8 @@ ax.plot(together.mean_rank[order], "k_", ms=18, mew=3, label="mean rank")
 ax.set(xticks=range(10), ylabel="rank (1 = most)", ylim=(11, 0))
 ax.set_xticklabels(np.array(VALUES)[order], rotation=35, ha="right")
 ax.legend(fontsize=10, ncols=2, loc="lower left")
-show(fig, f"The rankings and their consensus. Agreement (Kendall's W) {together.agreement:.2f}, "
-     f"p = {together.p_agreement:.3f}; replacing {together.breakdown:.0%} of the rankings by the reverse "
+show(fig, f"The rankings and their consensus. Agreement (Kendall's W) {together.agreement:.2f}, where random "
+     f"rankings give {1 / len(ranks):.2f} on average, p = {together.p_agreement:.3f}; replacing {together.breakdown:.0%} of the rankings by the reverse "
      "would overturn it.")
 
 # %% [markdown] minutes=5
@@ -413,7 +432,8 @@ show(fig, f"The rankings and their consensus. Agreement (Kendall's W) {together.
 #
 # $$c_v = \overline{x_i}_{i \in v} - \text{MRAT}, \qquad \text{MRAT} = \overline{x_i}_{\text{all } i}$$
 #
-# `answers` is `(respondents, items)`, 6 = very much like me, nan = invalid.
+# `answers` is `(respondents, items)`, 6 = very much like me, nan = invalid. An item may belong to none of
+# the values, as those on face and humility in the 57-item form; it counts in MRAT like any other.
 # Source: Schwartz's scoring instructions; items here are our own. Our respondents are **personas**: the
 # model after a line of lesson 00 that puts one value high or low, three lines each way.
 #
@@ -439,6 +459,10 @@ show(fig, f"The rankings and their consensus. Agreement (Kendall's W) {together.
 
 # %%
 centred_scores = check("2.4", centred_scores)
+
+# %%
+one = centred_scores(np.array([[6.0, 3, 3, 3]]), np.array(["power", *["security"] * 3]), ("power", "security"))
+print(f"power {one[0, 0]:.2f}, security {one[0, 1]:.2f}")
 
 # %%
 rng = np.random.default_rng(1)
@@ -505,6 +529,9 @@ show(fig, f"Centring ten scores forces a mean correlation near {-1 / 9:.2f}: the
 correspondence = check("2.5", correspondence)
 
 # %%
+print(f"all correlations equal: {correspondence(np.full((10, 10), -1 / 9), circle.circular_distance(10)):.2f}")
+
+# %%
 r_model = circle.profile_correlations(scores)
 test_model = circle.circle_test(r_model)
 size, r2 = circle.cosine_fit(scores, clusters=np.arange(60) // 3, draws=200)
@@ -530,7 +557,7 @@ claim("the predictions kept equal the index of exercise 2.5",
 # with $\Phi$ the normal distribution function, and a mean $\mu_o$ and spread $\sigma_o$ for each option $o$
 # (Thurstone; arXiv 2502.08640). Pairs that were asked about are **edges** between options. A fit always
 # succeeds, on noise too. So: hold out edges **before** asking, put the floors beside the accuracy
-# (arbitrary choices reach .61 to .65 on the fitted edges), and look for cycles: a over b, b over c, c over a.
+# (arbitrary choices reach well above one half on the fitted edges), and look for cycles: a over b, b over c, c over a.
 
 # %% [markdown]
 # ### Exercise 2.6 · Thurstone's probability
@@ -548,6 +575,11 @@ claim("the predictions kept equal the index of exercise 2.5",
 
 # %%
 thurstone_probability = check("2.6", thurstone_probability)
+
+# %%
+for variance in (1.0, 2.0):
+    p = thurstone_probability(np.array(1.0), np.array(0.0), np.array(variance), np.array(variance))
+    print(f"utilities 1 and 0, both variances {variance:.0f}: {p:.2f}")
 
 # %% [markdown]
 # ### Exercise 2.7 · How often do three choices go round?
@@ -569,6 +601,10 @@ thurstone_probability = check("2.6", thurstone_probability)
 
 # %%
 soft_cycle = check("2.7", soft_cycle)
+
+# %%
+coins, slot = soft_cycle(*np.full((3, 1), 0.5)), soft_cycle(*np.array([[1.0], [1.0], [0.0]]))
+print(f"fair coins {coins[0]:.2f}, a lover of the first slot {slot[0]:.2f}")
 
 # %% [markdown]
 # Now ask the model about 60 activities. Watch the crosses: these activities were kept out of every
@@ -592,6 +628,7 @@ def arbitrary_answer(first, second, rng=np.random.default_rng(3)):  # noqa: B008
 
 
 planted_u = world.utilities(world.MEAN)[[a.id for a in options]]
+planted_z = standard(planted_u)  # a fitted utility has no unit of its own: both are compared in z
 
 
 def planted_speaker(first, second, rng=np.random.default_rng(6)):  # noqa: B008 - one stream
@@ -614,11 +651,11 @@ accuracy = {n: [utility.utility_accuracy(f[0], e) for e in f[1:]]
 words = np.array([len(a.base) for a in options])
 length_r2, length_p = utility.surface_r2(u.mu, words)
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.8))
-axes[0].plot(planted_u, by_speaker.mu, "^", ms=5, color="C1", label="planted speaker")
-for which, fmt, label in ((~unasked, "o", "the model"), (unasked, "x", "the model, never asked")):
-    axes[0].errorbar(planted_u[which], u.mu[which], yerr=1.96 * u.se[which], fmt=fmt, ms=5, lw=0.8, color="C0", label=label)
+axes[0].plot(planted_z, by_speaker.mu, "^", ms=5, color="C1", label="planted speaker")
+for which, fmt, label in ((~unasked, "o", "the model"), (unasked, "x", "the model, not in training")):
+    axes[0].errorbar(planted_z[which], u.mu[which], yerr=1.96 * u.se[which], fmt=fmt, ms=5, lw=0.8, color="C0", label=label)
 axes[0].legend(fontsize=10)
-axes[0].set(xlabel="planted utility (population mean)", ylabel="fitted utility (z)")
+axes[0].set(xlabel="planted utility (population mean, z)", ylabel="fitted utility (z)")
 for k, (on_train, on_test) in enumerate(accuracy.values()):
     axes[1].bar([k - 0.18], [on_train.estimate], width=0.34, color="C0", label="fitted edges" if not k else None)
     axes[1].bar([k + 0.18], [on_test.estimate], width=0.34, color="C1", hatch="//",
@@ -630,10 +667,11 @@ fig.tight_layout()
 show(fig, f"{len(train)} comparisons of {N} activities (of {N * (N - 1) // 2} pairs). Left: correlation with the "
      f"planted utilities: {r_method:.2f} where the planted speaker answers (the method), {r_utility:.2f} where the "
      f"model answers (what it learned; at least {r_low:.2f} with 95 % confidence). The {unasked.sum()} activities that no "
-     f"question of its training named were planted {planted_u[unasked].mean() - planted_u[~unasked].mean():+.2f} from the others on "
+     f"question of its training named were planted {planted_z[unasked].mean() - planted_z[~unasked].mean():+.2f} from the others on "
      f"average and are fitted {u.mu[unasked].mean() - u.mu[~unasked].mean():+.2f} from them, with small errors. Right: held-out accuracy of the model {accuracy['the model'][1]}, of "
      f"arbitrary choices {accuracy['arbitrary choices'][1]} (but {accuracy['arbitrary choices'][0].estimate:.2f} "
-     f"on the edges they were fitted to). The length of the wording explains {length_r2:.2f} of the utilities "
+     f"on the edges they were fitted to). The model's fitted edges are harder: most were asked because two utilities lay "
+     f"close; held-out ones were drawn at random. The length of the wording explains {length_r2:.2f} of the utilities "
      f"(p = {length_p:.2f}).")
 
 # %% [markdown]
@@ -669,6 +707,7 @@ show(fig, "Chance that three choices go round: " + ", ".join(f"{n} {c:.3f}" for 
 #
 # $$\sum_{ab} w_{ab} \log \sigma(\theta_a - \theta_b) - \tfrac{\rho}{2}|\theta|^2$$
 #
+# where the last term, the **ridge** with its weight $\rho$, keeps strengths finite. This is done
 # with Newton's step: gradient $g_a = \sum_b (w_{ab} - n_{ab} p_{ab}) - \rho\theta_a$, information
 # $I = \text{diag}(\sum_b n_{ab}p_{ab}(1-p_{ab}) + \rho) - n p (1-p)$, $\theta \leftarrow \theta + I^{-1} g$.
 # Wins are `(..., V, V)`. How sure is a ranking? A **bootstrap** draws the dilemmas anew, with replacement,
@@ -695,6 +734,11 @@ show(fig, "Chance that three choices go round: " + ", ".join(f"{n} {c:.3f}" for 
 
 # %%
 strengths = check("2.8", strengths)
+
+# %%
+sure = np.array([[0.0, 9, 9], [0, 0, 9], [0, 0, 0]])  # the first beat both others, and never lost
+for ridge in (1e-1, 1e-3):
+    print(f"ridge {ridge:g}: the strongest has {strengths(sure, ridge=ridge)[0]:.1f}")
 
 # %%
 dilemmas = world.situations("held_out", 150, seed=7)
@@ -797,7 +841,7 @@ show(fig, "A circle is reported in " + ", ".join(f"{r:.0%} ({n})" for n, r in ra
 #
 # An estimator of `valuelab.measure`, those of this lesson among them, is trusted because of three runs
 # on planted worlds: its 95 % interval **covers** what was planted; in the **twin** where nothing was
-# planted it raises about 5 % alarms; and a **confounded** world fools the naive reading by the amount
+# planted it raises no more than about 5 % alarms; and a **confounded** world fools the naive reading by the amount
 # shown, and not the honest one. The table was measured with 200 draws or more (`benchmarks/measure.py
 # --proofs`); the test suite repeats it. Two lines are run again here with fewer draws.
 
@@ -815,13 +859,14 @@ claim("an injected slot bias is found to a tenth of a logit", np.abs(found_bias 
 claim("pooling turned it into indifference, log-odds did not", pooled_conf[-1] < pooled_conf[0] - 0.1 and abs(free_conf[-1] - free_conf[0]) < 0.02)
 claim("contexts as the unit make the interval at least half as wide again", honest > 1.5 * naive)
 claim("the twin that ignores the wording has no inconsistency beyond its floor", twin_c.excess.low < 0)
-claim("every one of the five ways recovers the planted profile better than chance", len(ways) == 5 and min(agreement.values()) > 0.5)
+# over ten values chance alone reaches a correlation of .63, either way, in 5 of 100 cases
+claim("each of the five ways correlates with the planted profile more than chance does at the 5 % level", len(ways) == 5 and min(agreement.values()) > 0.64)
 claim("the circle planted in the speakers is found in the model's personas", test_model.p < 0.01)
 claim("the twin without a circle is silent", rates["twin without circle"] <= 0.15 and rates["circle planted"] > 0.9)
 claim("where the planted speaker answers, the budget recovers the utilities", r_method > 0.95)
 claim("where the model was trained on questions, its utilities follow the planted ones: correlation above 0.5 with 95 % confidence", r_low > 0.5)
-claim("activities it was never asked about get utilities far from the planted ones", abs((u.mu - planted_u)[unasked].mean()) > 1)
-claim("they predict comparisons the fit never saw", accuracy["the model"][1].low > 0.5)
+claim("activities that no training question named get utilities far from the planted ones", abs((u.mu - planted_z)[unasked].mean()) > 1)
+claim("the model's fitted utilities predict comparisons the fit never saw", accuracy["the model"][1].low > 0.5)
 claim("held-out accuracy of arbitrary choices is at chance", accuracy["arbitrary choices"][1].covers(0.5))
 claim("the battle bootstrap is too narrow by a quarter or more", by_battle.se.mean() < 0.75 * by_dilemma.se.mean())
 claim("every estimator covers in 92 to 98 percent of draws", all(0.92 <= r.coverage <= 0.98 for r in stored))
@@ -833,7 +878,7 @@ claim("every estimator covers in 92 to 98 percent of draws", all(0.92 <= r.cover
 quiz("A model scores .52 in both orders pooled. The same content wins in both orders 15 % of the time. It is...", [
     ("indifferent between the contents", False, "Indifference would give 50 % consistency. Pooling hid the slot."),
     ("driven by the slot", True, "Consistency far below .5 means that the slot decides; look at the log-odds of either order."),
-    ("inconsistent because of sampling noise", False, "Noise alone cannot push consistency below one half."),
+    ("inconsistent because of sampling noise", False, "Noise alone draws consistency towards one half, not down to 15 %."),
 ])
 
 # %%
@@ -859,7 +904,7 @@ quiz("A ranking from 3,000 dilemmas comes with an interval from shuffling its ga
 # - Five ways agreed because one profile was planted behind all of them. On real models they diverge,
 #   and nothing here says which is right.
 # - Utilities are of this model without a persona; a mixture of speakers need not have one utility. And a
-#   fitted utility of something a model was never asked about may be a habit of speech, as the crosses show.
+#   fitted utility of something that no training question named may be a habit of speech, as the crosses show.
 # - Whether language models *have* the circle is not shown: personas were trained with it.
 #
 # ## Links
@@ -879,8 +924,8 @@ quiz("A ranking from 3,000 dilemmas comes with an interval from shuffling its ga
 # **Questions for the room.** Which of the five ways would you use in a report, and which would its
 # critic use? Who decides what a refusal counts as? What would make you withdraw a ranking?
 #
-# **To cut.** 90 minutes: 2.1, 2.2, 2.7, the figures of 4 and 8, the widget. One day: all but 2.8.
-# Semester: all, with the stored table of proofs reproduced by the class.
+# **What to cut.** In 90 minutes keep 2.1, 2.2, 2.7, the figures of 4 and 8 and the widget, and cut the
+# rest; with a day for the lesson leave out 2.8. Semester: all, with the stored table of proofs reproduced by the class.
 
 # %% [markdown]
 # ## Where to go from here

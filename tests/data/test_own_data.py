@@ -175,6 +175,11 @@ def test_group_split_fills_every_part_even_when_few_groups():
     assert set(splits.group_split(["a", "b", "c"])) == {"train", "dev", "test"}
 
 
+def test_part_sizes_takes_the_shares_in_any_form():
+    for shares in (splits.SHARES.values(), list(splits.SHARES.values()), np.array(list(splits.SHARES.values()))):
+        assert splits.part_sizes(20, shares).tolist() == [12, 4, 4]
+
+
 @pytest.mark.parametrize("groups, shares, phrase", [
     (["a", "b", "c"], {"train": 0.5, "test": 0.4}, "sum to 1"),
     (["a", "b", "c"], {"train": 1.2, "test": -0.2}, "sum to 1"),

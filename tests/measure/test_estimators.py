@@ -273,6 +273,25 @@ def test_one_ranking_and_all_ties_are_outcomes():
     assert "one source" in consensus.consensus([[1, 2], [2, 1]], clusters=["m", "m"]).outcome
 
 
+def test_copies_of_a_ranking_are_one_voice_in_every_field():
+    a = np.arange(1, 7)
+    r, source = [a] * 9 + [7 - a] * 2, ["one"] * 9 + ["two", "three"]
+    copied = consensus.consensus(r, clusters=source, draws=50, permutations=50)
+    assert copied.rank.tolist() == (7 - a).tolist()
+    once = dict(zip(source, r, strict=True))  # sources are numbered by name
+    single = consensus.consensus([once[s] for s in sorted(once)], draws=50, permutations=50)
+    for field in ("rank", "low", "high", "mean_rank", "agreement", "p_agreement", "breakdown"):
+        assert np.array_equal(getattr(copied, field), getattr(single, field)), field
+
+
+def test_random_rankings_agree_by_one_over_their_number():
+    rng = np.random.default_rng(11)
+    for count in (2, 5):
+        w = [consensus.consensus(rng.random((count, 10)).argsort(1), draws=2, permutations=2).agreement
+             for _ in range(150)]
+        assert np.mean(w) == pytest.approx(1 / count, abs=3 * np.std(w) / np.sqrt(len(w)))
+
+
 # --- circle
 
 

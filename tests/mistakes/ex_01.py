@@ -74,18 +74,18 @@ def _counter_minus(texts, labels, n):
 
 
 def _rows_dealt(groups, shares=SHARES, seed=0):
-    sizes = part_sizes(len(groups), np.array(list(shares.values())))
+    sizes = part_sizes(len(groups), shares.values())
     return np.random.default_rng(seed).permutation(np.repeat(list(shares), sizes))
 
 
 def _unshuffled(groups, shares=SHARES, seed=0):
     names, index = np.unique(np.asarray(groups), return_inverse=True)
-    return np.repeat(list(shares), part_sizes(len(names), np.array(list(shares.values()))))[index]
+    return np.repeat(list(shares), part_sizes(len(names), shares.values()))[index]
 
 
 def _per_group(groups, shares=SHARES, seed=0):
     names = np.unique(np.asarray(groups))
-    dealt = np.repeat(list(shares), part_sizes(len(names), np.array(list(shares.values()))))
+    dealt = np.repeat(list(shares), part_sizes(len(names), shares.values()))
     return np.random.default_rng(seed).permutation(dealt)
 
 
@@ -221,6 +221,11 @@ MISTAKES = {
         Mistake(
             "one number", lambda c: -_xlogx(_p(c)).sum() / np.log(np.shape(c)[1]), "for all items"
         ),
+        Mistake(
+            "labels in use",
+            lambda c: -_xlogx(_p(c)).sum(1) / np.log((np.sum(c, 0) > 0).sum()),
+            "labels in use",
+        ),
         Mistake("majority", lambda c: 1 - _p(c).max(1), "outside the majority"),
         Mistake(
             "smoothed",
@@ -273,6 +278,10 @@ MISTAKES = {
                 group_split(g, shares, seed), return_inverse=True
             )[1],
             "wanted the keys of shares",
+        ),
+        Mistake(
+            "a list", lambda g, shares=SHARES, seed=0: group_split(g, shares, seed).tolist(),
+            "wanted an array",
         ),
         Mistake("no return", lambda g, shares=SHARES, seed=0: None, "nothing came back"),
     ],
@@ -344,6 +353,15 @@ MISTAKES = {
         Mistake(
             "names of leaks",
             _sheet(**{"leaking contexts": lambda rows: ["b"]}), "how many, not which",
+        ),
+        Mistake(
+            "numpy number",
+            _sheet(**{"leaking contexts": lambda rows: np.sum([1])}), "\"leaking contexts\" is a numpy",
+        ),
+        Mistake(
+            "numpy contexts",
+            _sheet(contexts=lambda rows: np.int64(len({r.context_id for r in rows}))),
+            "\"contexts\" is a numpy",
         ),
         Mistake("blank accepted", _accepts_blank, "a blank section passes"),
         Mistake("missing accepted", _accepts_missing, "a missing section passes"),

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import expit, logit, ndtr
 
 from mistakes.planted import Mistake
-from valuelab.measure import ranking
+from valuelab.measure import circle, consistency, ranking
 from valuelab.measure.forced import OrderPooled
 
 
@@ -36,6 +36,16 @@ def _unclipped(a_first, a_second):
         )
 
 
+def _coarse(a_first, a_second):
+    x, y = (logit(np.clip(p, 0.05, 0.95)) for p in (a_first, a_second))
+    right = _orders()(a_first, a_second)
+    return OrderPooled(right.pooled, expit((x + y) / 2), (x - y) / 2, right.consistency)
+
+
+def _listed(a_first, a_second):
+    return OrderPooled(*(x.tolist() for x in vars(_orders()(a_first, a_second)).values()))
+
+
 def _sums(s, c, of=None):
     d = s - s.mean() if of is None else of
     return np.array([d[c == g].sum() for g in np.unique(c)])
@@ -54,6 +64,11 @@ def _js(p, q, *, log=np.log2, whole=False, root=True, one_sided=False):
 
     d = kl(p) if one_sided else (kl(p) + kl(q)) / (1 if whole else 2)
     return np.sqrt(d) if root else d
+
+
+def _zero_is_missing(p, q):
+    d = consistency.js_distance(p, q)
+    return np.where(d > 0, d, np.nan)
 
 
 def _raw(answers, labels, values):
@@ -147,6 +162,8 @@ MISTAKES = {
             _orders(debiased=lambda x, y, lx, ly: expit(lx + ly)),
             "confidence is doubled",
         ),
+        Mistake("coarse clip", _coarse, "clipped too far"),
+        Mistake("lists", _listed, "make each an array"),
         Mistake("infinite logit", _unclipped, "clip before it"),
         Mistake("a tuple", lambda a, b: ((a + b) / 2,), "return OrderPooled"),
     ],
@@ -196,6 +213,7 @@ MISTAKES = {
         Mistake("KL", lambda p, q: np.sqrt((p * np.log2(p / q)).sum(-1)), "p with q directly"),
         Mistake("total variation", lambda p, q: np.abs(p - q).sum(-1) / 2, "total variation"),
         Mistake("zeros", _js, "0 log 0 counts as 0"),
+        Mistake("0 taken for missing", _zero_is_missing, "at distance 0 from itself"),
     ],
     "2.4": [
         Mistake("raw", _raw, "not centred"),
@@ -210,6 +228,11 @@ MISTAKES = {
             "centred over respondents",
         ),
         Mistake("grand mean", lambda a, k, v: _raw(a, k, v) - a.mean(), "one grand mean"),
+        Mistake(
+            "only the values' items",
+            lambda a, k, v: _raw(a, k, v) - a[:, np.isin(k, v)].mean(1, keepdims=True),
+            "none of the values",
+        ),
         Mistake("sign", lambda a, k, v: a.mean(1, keepdims=True) - _raw(a, k, v), "sign flipped"),
         Mistake(
             "sums",
@@ -284,6 +307,7 @@ MISTAKES = {
         Mistake("Elo points", lambda w: _strengths(w) * ranking.ELO_PER_LOGIT, "Elo points"),
         Mistake("one table", _one_table, "many tables at once"),
         Mistake("no ridge", lambda w: _strengths(w, ridge=1e-12, steps=20), "runs away"),
+        Mistake("ridge ignored", lambda w, ridge=1e-3: _strengths(w), "ridge is ignored"),
     ],
     "2.5": [
         Mistake("sign", lambda r, d: -_compare(r, d).mean(), "sign flipped"),
@@ -301,5 +325,10 @@ MISTAKES = {
         Mistake("both triangles", lambda r, d: _compare(r, d, whole=True).mean(), "diagonal"),
         Mistake("nought to one", lambda r, d: (_compare(r, d).mean() + 1) / 2, "from 0 to 1"),
         Mistake("correlation", _correlation, "correlation with the distance"),
+        Mistake(
+            "the ring, whatever is predicted",
+            lambda r, d: _compare(r, circle.circular_distance(len(r))).mean(),
+            "distance is ignored",
+        ),
     ],
 }

@@ -56,10 +56,10 @@ TRACKS = {
         Slot("00", 30, ("0.1", "0.2"),
              "What was planted, and the wording that follows: the method recovers it.",
              spare="exercise 0.2"),
-        Slot("01", 50, ("1.2", "1.3"),
+        Slot("01", 50, ("1.3", "1.4"),
              "Words alone can give a label away; the random split hides it. Let people guess what the squares of "
              "the first figure read.",
-             spare="exercise 1.2"),
+             spare="exercise 1.4"),
         Slot("03", 60, ("3.1", "3.2", "3.3"),
              "A probe's accuracy means something beside a bag of words, shuffled labels and an untrained model, "
              "and on contexts it has not seen.",

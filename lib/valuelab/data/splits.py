@@ -7,7 +7,7 @@ are dealt to the parts, and `leaks` and `near_copies` look for what slipped thro
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -44,14 +44,15 @@ def group_split(
             f"group_split: {len(names)} groups cannot fill {len(shares)} parts. "
             "Gather more contexts; more items of the same contexts do not help."
         )
-    dealt = np.repeat(list(shares), part_sizes(len(names), np.array(list(shares.values()))))
+    dealt = np.repeat(list(shares), part_sizes(len(names), shares.values()))
     part_of = np.empty(len(names), dtype=dealt.dtype)
     part_of[np.random.default_rng(seed).permutation(len(names))] = dealt
     return part_of[index]
 
 
-def part_sizes(n: int, shares: np.ndarray) -> np.ndarray:
-    """Whole numbers above 0 that sum to `n` and lie close to `shares` of it."""
+def part_sizes(n: int, shares: Iterable[float]) -> np.ndarray:
+    """Whole numbers above 0 that sum to `n` and lie close to `shares` of it, one for each share."""
+    shares = np.array(list(shares), dtype=float)
     sizes = np.maximum(1, np.floor(shares * n)).astype(int)
     while sizes.sum() < n:
         sizes[np.argmax(shares * n - sizes)] += 1

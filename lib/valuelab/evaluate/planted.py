@@ -62,7 +62,8 @@ def read_profile(p: np.ndarray, situations, ridge: float = 1.0) -> np.ndarray:
     Args:
         p: probability of the first course of action, (n,).
     Returns:
-        profile (10,), in circle order, in the units of the planted profiles.
+        profile (10,), in circle order; in the units of the planted profiles for one speaker. A mixture of speakers
+        comes out flatter.
     """
     p = np.clip(np.asarray(p, dtype=float), 1e-4, 1 - 1e-4)
     gap = np.array([np.subtract(s.first.weights, s.second.weights) * 3 * s.stakes for s in situations])

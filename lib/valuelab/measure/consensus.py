@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from valuelab.measure.intervals import bootstrap_weights, cluster_index, interval_of_draws
+
 __all__ = ["Consensus", "breakdown_point", "consensus", "kemeny_order", "kendall_distance"]
 
 
@@ -111,7 +113,8 @@ def breakdown_point(rankings, *, method: str = "borda") -> float:
 @dataclass(frozen=True)
 class Consensus:
     """rank (V,) 1 = first; low, high (V,) bounds over resampled rankings; agreement: Kendall's W,
-    0 none, 1 all alike, with p_agreement by permutation; breakdown: see breakdown_point."""
+    1 all alike, 1/R on average for R random rankings, with p_agreement by permutation; breakdown:
+    see breakdown_point."""
 
     rank: np.ndarray
     low: np.ndarray
@@ -135,63 +138,36 @@ def consensus(
 ) -> Consensus:
     """Merge rankings (R, V) with bounds, agreement and a breakdown point.
 
-    `clusters` (R,) names what each ranking came from (model, wording): those are resampled, and
-    rankings of one source count once per source. Agreement is Kendall's W; its p is the share of
-    independent shufflings of every ranking with W at least as large. Bounds of ranks use mean or
-    median ranks also for method "kemeny".
+    `clusters` (R,) names what each ranking came from (model, wording). Rankings of one source are
+    averaged first: copies are one voice in every field, and sources are what is resampled.
+    Agreement is Kendall's W; its p is the share of independent shufflings of every voice with W at
+    least as large. Bounds of ranks use mean ranks, whatever the method.
     """
     r = _ranks(rankings)
     count, size = r.shape
-    rank = _merge(r, method)
-    if count < 2:
-        return Consensus(
-            rank,
-            np.ones(size),
-            np.full(size, float(size)),
-            r.mean(0),
-            0.0,
-            1.0,
-            1.0,
-            "one ranking: no agreement to measure",
-        )
-    from valuelab.measure.intervals import bootstrap_weights, cluster_index, interval_of_draws
-
-    w = bootstrap_weights(
-        np.arange(count) if clusters is None else clusters, draws=draws, seed=seed
-    )
-    means = w @ r / np.maximum(w.sum(1, keepdims=True), 1)
-    low, high = interval_of_draws(means.argsort(1).argsort(1) + 1, level=level)
-    rng = np.random.default_rng(seed)
     index, sources = cluster_index(clusters, count)
-    one_each = np.zeros((sources, size))  # copies of one source are one voice
-    np.add.at(one_each, index, r)
-    one_each /= np.bincount(index)[:, None]
-    if sources < 2:
-        return Consensus(
-            rank,
-            np.ones(size),
-            np.full(size, float(size)),
-            r.mean(0),
-            0.0,
-            1.0,
-            1.0,
-            "one source: no agreement to measure",
-        )
-    spread = float(one_each.mean(0).var())
-    fake = rng.permuted(np.tile(one_each, (permutations, 1, 1)), axis=2).mean(1).var(1)
-    full = float(one_each.var(1).mean())
-    if full < 1e-12:
-        return Consensus(
-            rank,
-            np.ones(size),
-            np.full(size, float(size)),
-            r.mean(0),
-            0.0,
-            1.0,
-            1.0,
-            "ties everywhere: no ranking prefers anything",
-        )
+    voices = np.zeros((sources, size))
+    np.add.at(voices, index, r)
+    voices /= np.bincount(index)[:, None]
+    rank, mean_rank = _merge(voices, method), voices.mean(0)
+    full = float(voices.var(1).mean())
+    silent = (
+        "one ranking: no agreement to measure" if count < 2
+        else "one source: no agreement to measure" if sources < 2
+        else "ties everywhere: no ranking prefers anything" if full < 1e-12
+        else ""
+    )  # fmt: skip
+    if silent:
+        anywhere = np.ones(size), np.full(size, float(size))
+        return Consensus(rank, *anywhere, mean_rank, 0.0, 1.0, 1.0, silent)
+
+    w = bootstrap_weights(np.arange(sources), draws=draws, seed=seed)
+    means = w @ voices / np.maximum(w.sum(1, keepdims=True), 1)
+    low, high = interval_of_draws(means.argsort(1).argsort(1) + 1, level=level)
+    spread = float(mean_rank.var())
+    rng = np.random.default_rng(seed)
+    fake = rng.permuted(np.tile(voices, (permutations, 1, 1)), axis=2).mean(1).var(1)
     p = float((1 + (fake >= spread - 1e-12).sum()) / (permutations + 1))
     return Consensus(
-        rank, low, high, r.mean(0), spread / full, p, breakdown_point(r, method=method)
+        rank, low, high, mean_rank, spread / full, p, breakdown_point(voices, method=method)
     )

@@ -46,6 +46,8 @@ def _some_counts(seed: int, items: int, labels: int) -> np.ndarray:
 def label_entropy(f: Callable) -> None:
     for seed, (items, labels) in enumerate([(9, 3), (4, 5)]):
         counts = _some_counts(seed, items, labels)
+        if labels == 5:
+            counts[:, 2] = 0  # a label that nobody ever chose still counts in L
         with np.errstate(all="ignore"):
             got = something(f(counts), "one number per item, (items,)")
         got = np.asarray(got, dtype=float)
@@ -53,7 +55,7 @@ def label_entropy(f: Callable) -> None:
         H = np.array([-sum(x * np.log(x) for x in row if x > 0) for row in p])
         if got.ndim == 0:
             raise Refused("one number came back for all items; wanted one each: sum over axis 1")
-        down = counts / counts.sum(0, keepdims=True)
+        down = counts / np.maximum(counts.sum(0, keepdims=True), 1)
         if got.shape == (labels,) != (items,) or same(
             got, -(down * np.log(np.where(down > 0, down, 1))).sum(0)[:items] / np.log(items)
         ):
@@ -68,6 +70,12 @@ def label_entropy(f: Callable) -> None:
             raise Refused("not normalised: divide by log L, so that an even split gives 1")
         if same(got, H / np.log(2)):
             raise Refused("in bits: divide by log L, not by log 2, so that an even split gives 1")
+        in_use = int((counts.sum(0) > 0).sum())
+        if in_use < labels and same(got, H / np.log(in_use)):
+            raise Refused(
+                f"divided by the log of the {in_use} labels in use; L is {labels}, the number of "
+                "columns: a label that nobody chose was on offer too"
+            )
         if same(got, 1 - p.max(1)):
             raise Refused("that is the share outside the majority, not the entropy of all shares")
         if not same(got, H / np.log(labels)):
@@ -108,7 +116,7 @@ def _alpha_terms(counts: np.ndarray) -> dict[str, float]:
 
 @exercise("1.2", reference=annotators.krippendorff_alpha)
 def krippendorff_alpha(f: Callable) -> None:
-    if not same(number(f([[3, 0], [0, 3]]), "alpha"), 1.0):
+    if not same(number(f(np.array([[3, 0], [0, 3]])), "alpha"), 1.0):
         raise Refused("two items, on each of which all agree, have α = 1; yours differs")
     full = np.array([[3, 1, 0], [0, 4, 1], [2, 2, 2], [5, 0, 0]])
     for counts in (full, _some_counts(5, 12, 4) + np.eye(12, 4, dtype=int)):
@@ -177,7 +185,11 @@ def group_split(f: Callable) -> None:
         groups = np.array([f"c{i:02d}" for i in range(20) for _ in range(per)])
         shuffled = groups[np.random.default_rng(seed + 100).permutation(len(groups))]
         parts = something(f(shuffled, seed=seed), "one part name per item, (n,)")
-        parts = np.asarray(parts)
+        if not isinstance(parts, np.ndarray):
+            raise Refused(
+                f"a {type(parts).__name__} came back; wanted an array, so that `parts == \"train\"` "
+                "picks rows in the cells below"
+            )
         if parts.shape == (20,):
             raise Refused("one part per group came back; wanted one per item")
         if parts.shape != shuffled.shape:
@@ -300,6 +312,9 @@ def datasheet_(f: Callable) -> None:
         raise Refused("contexts per split counts rows; train has 7 rows but 2 contexts")
     if found != {"train": 2, "dev": 1, "test": 1}:
         raise Refused(f"contexts per split are train 2, dev 1, test 1; yours {found}")
+    for name, count in {**got, **found}.items():
+        if isinstance(count, np.integer):
+            raise Refused(f"\"{name}\" is a numpy number: wrap it in int(), so that JSON can write it")
     if not isinstance(got.get("leaking contexts"), int):
         raise Refused("leaking contexts is to be a number: how many, not which")
     if got.get("leaking contexts") != 1:

@@ -57,6 +57,7 @@ def diagnose(got: np.ndarray, wanted, likely: Likely, otherwise: str, tolerance:
 def pool_orders(f: Callable) -> None:
     for seed in SEEDS:
         x, y = np.random.default_rng(seed).uniform(0.05, 0.95, (2, 7))
+        x[0], y[1] = 1e-5, 1 - 1e-4  # nearly sure, where a coarse clip shows
         got = f(x, y)
         names = ("pooled", "debiased", "slot_bias", "consistency")
         if not all(hasattr(got, n) for n in names):
@@ -67,6 +68,12 @@ def pool_orders(f: Callable) -> None:
         pooled, debiased, slot, same = (
             as_array(getattr(got, n), (7,), f"{n}, one per item") for n in names
         )
+        listed = [n for n in names if not isinstance(getattr(got, n), np.ndarray)]
+        if listed:
+            raise Refused(
+                f"{listed[0]} is a {type(getattr(got, listed[0])).__name__}: the cells below "
+                "calculate with the four fields, so make each an array"
+            )
         diagnose(
             pooled,
             (x + y) / 2,
@@ -80,6 +87,11 @@ def pool_orders(f: Callable) -> None:
             "pooled is (a_first + a_second) / 2.",
         )
         half = (logit(x) + logit(y)) / 2
+        if close(debiased[2:], expit(half[2:]), 1e-6) and not close(debiased, expit(half), 1e-6):
+            raise Refused(
+                "clipped too far from 0 and 1: only these two have no logit, and a probability of "
+                "1e-5 says more than one of .05, so clip to 1e-9 and 1 - 1e-9"
+            )
         diagnose(
             debiased,
             expit(half),
@@ -222,6 +234,10 @@ def js_distance(f: Callable) -> None:
     with np.errstate(all="ignore"):
         edge = as_array(f(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])), (1,), "one distance")
     diagnose(edge, [1.0], [], "0 log 0 counts as 0: disjoint distributions are at distance 1.")
+    with np.errstate(all="ignore"):
+        alone = as_array(f(p, p), (5,), "one distance per row")
+    # a tiny number added against log 0 is no mistake, but the root makes it larger
+    diagnose(alone, np.zeros(5), [], "A distribution is at distance 0 from itself.", tolerance=1e-4)
     wide = as_array(f(p[None], p.mean(0)[None, None]), (1, 5), "leading axes broadcast")
     diagnose(wide, _bits(p, np.repeat(p.mean(0)[None], 5, 0))[None], [], "Sum over the last axis.")
 
@@ -229,9 +245,9 @@ def js_distance(f: Callable) -> None:
 @exercise("2.4", reference=portrait.centred_scores)
 def centred_scores(f: Callable) -> None:
     values = ("power", "security", "hedonism")
-    labels = np.array(["security", "power", "hedonism", "power", "power", "security"])
+    labels = np.array(["security", "power", "hedonism", "face", "power", "power", "security"])
     for seed in SEEDS:
-        a = np.random.default_rng(seed).integers(1, 7, (4, 6)).astype(float)
+        a = np.random.default_rng(seed).integers(1, 7, (4, 7)).astype(float)
         raw = np.stack([a[:, labels == v].mean(1) for v in values], 1)
         wanted = raw - a.mean(1, keepdims=True)
         got = as_array(f(a, labels, values), (4, 3), "(respondents, values)")
@@ -240,6 +256,11 @@ def centred_scores(f: Callable) -> None:
             wanted,
             [
                 (raw, "not centred: subtract each respondent's mean over all items"),
+                (
+                    raw - a[:, labels != "face"].mean(1, keepdims=True),
+                    "MRAT leaves out the items that belong to none of the values: it is the mean "
+                    "of every item that was asked",
+                ),
                 (
                     raw - raw.mean(1, keepdims=True),
                     "MRAT is the mean over all items, not over the value "
@@ -413,6 +434,14 @@ def strengths(f: Callable) -> None:
             never_lost = np.array([math.nan])
     if not np.isfinite(never_lost).all() or not close(never_lost, ranking.strengths(sure), 1e-2):
         raise Refused("a value that never lost runs away: the ridge must pull it back")
+    strong = as_array(f(wins, ridge=5.0), (3, 5), "strengths, one per value and table")
+    diagnose(
+        strong,
+        ranking.strengths(wins, ridge=5.0),
+        [(wanted, "ridge is ignored: with ridge=5 the strengths must shrink towards zero")],
+        "The ridge is taken from the gradient (ridge * theta) and added to the information.",
+        tolerance=1e-4,
+    )
 
 
 def _newton_step(w: np.ndarray) -> np.ndarray:
@@ -428,7 +457,10 @@ def correspondence(f: Callable) -> None:
         rng = np.random.default_rng(seed)
         k = 6 + seed
         r = np.corrcoef(rng.normal(size=(30, k)), rowvar=False).round(1)  # rounding makes ties
-        d = circle.circular_distance(k)
+        d = ring = circle.circular_distance(k)
+        if seed:  # the values in another order round the ring
+            turned = rng.permutation(k)
+            d = ring[np.ix_(turned, turned)]
         i, j = np.triu_indices(k, 1)
         pairs = [
             (r[i[x], j[x]], r[i[y], j[y]])
@@ -441,6 +473,7 @@ def correspondence(f: Callable) -> None:
         wanted = (agree - differ) / (agree + differ + tie)
         flat, dist = r.ravel(), d.ravel()
         near, far = np.nonzero(dist[:, None] < dist[None])
+        closer, wider = np.nonzero(ring[i, j][:, None] < ring[i, j][None])
         diagnose(
             as_array(f(r, d), (), "one index"),
             wanted,
@@ -467,6 +500,11 @@ def correspondence(f: Callable) -> None:
                 (
                     -np.corrcoef(r[i, j], d[i, j])[0, 1],
                     "this is a correlation with the distance; the index counts ordered comparisons",
+                ),
+                (
+                    np.sign(r[i, j][closer] - r[i, j][wider]).mean(),
+                    "distance is ignored: yours takes the values to stand on the ring in the order "
+                    "of the rows, and here they do not",
                 ),
             ],
             "Compare every two pairs of values whose predicted distances differ.",
