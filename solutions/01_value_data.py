@@ -28,12 +28,13 @@ from ipywidgets import interact
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from valuelab import data, taxonomies
+from valuelab import data, plots, taxonomies
 from valuelab.course import check, claim, quiz, show
 from valuelab.data import own, pairs, splits
 from valuelab.data.splits import SHARES
 from valuelab.values import ANGLES, VALUES
 
+plots.use()
 seen = [pair for pair in pairs.load() if pair.split != "test"]  # test contexts stay unseen
 context_of = {context.context_id: context for context in pairs.contexts()}
 
@@ -60,8 +61,8 @@ controlled = [pairs.ngram_probe(*our_pairs(v), C=(1.0,)) for v in VALUES]
 fig, ax = plt.subplots(figsize=(7, 4))
 rows = np.arange(len(VALUES))
 ax.hlines(rows, controlled, uncontrolled, color="0.8", zorder=0)
-ax.scatter(uncontrolled, rows, marker="s", color="#D55E00", label="usual pairs: other words")
-ax.scatter(controlled, rows, marker="o", color="#0072B2", label="our pairs: same words")
+ax.scatter(uncontrolled, rows, marker="s", color="C1", label="usual pairs: other words")
+ax.scatter(controlled, rows, marker="o", color="C0", label="our pairs: same words")
 ax.axvline(0.5, ls="--", lw=1, color="0.4")
 ax.set(yticks=rows, yticklabels=VALUES, xlim=(0.4, 1), xlabel="accuracy on unseen contexts")
 ax.invert_yaxis()
@@ -142,9 +143,9 @@ def draw(value="tradition"):
         ax.text(1.12 * x[i], 1.14 * y[i], other, ha=side, va="center", fontsize=10,
                 weight="bold" if chosen else "normal")
         if not chosen:
-            ax.plot([x[here], x[i]], [y[here], y[i]], lw=meets[value, other], color="#56B4E9")
-    ax.scatter(x, y, s=40, color="#0072B2", zorder=3)
-    ax.scatter(x[here], y[here], s=160, marker="*", color="#D55E00", zorder=4)
+            ax.plot([x[here], x[i]], [y[here], y[i]], lw=meets[value, other], color="C5")
+    ax.scatter(x, y, s=40, color="C0", zorder=3)
+    ax.scatter(x[here], y[here], s=160, marker="*", color="C1", zorder=4)
     ax.set(xlim=(-2, 2), ylim=(-1.3, 1.3), aspect="equal")
     ax.axis("off")
     opposite = VALUES[(here + 5) % 10]
@@ -433,8 +434,8 @@ for ax, logits, y, title in (
     (axes[1], our_logits, labels, "our pairs"),
 ):
     bins = np.linspace(-edge, edge, 40)
-    ax.hist(logits[y == 1], bins, color="#0072B2", alpha=0.6, label=f"{subject} chosen")
-    ax.hist(logits[y == 0], bins, histtype="step", color="#D55E00", lw=2, label="forgone")
+    ax.hist(logits[y == 1], bins, color="C0", alpha=0.6, label=f"{subject} chosen")
+    ax.hist(logits[y == 0], bins, histtype="step", color="C1", lw=2, label="forgone")
     ax.set(title=title, xlabel="logit of the topic probe")
 axes[0].set_ylabel("sentences")
 axes[1].set_ylim(0, 1.35 * axes[1].get_ylim()[1])  # room for the legend
@@ -564,8 +565,8 @@ for _ in range(5):
     context_split.append(pairs.ngram_probe(texts, coin_labels, groups, **options))
 
 fig, ax = plt.subplots(figsize=(6, 2.6))
-ax.scatter(row_split, [1] * 5, marker="s", s=60, color="#D55E00")
-ax.scatter(context_split, [0] * 5, marker="o", s=60, color="#0072B2")
+ax.scatter(row_split, [1] * 5, marker="s", s=60, color="C1")
+ax.scatter(context_split, [0] * 5, marker="o", s=60, color="C0")
 ax.axvline(0.5, ls="--", lw=1, color="0.4")
 ax.set(yticks=[0, 1], yticklabels=["split by context", "split by row"], xlim=(0, 1.05),
        ylim=(-0.6, 1.6), xlabel="accuracy on labels dealt by coin")

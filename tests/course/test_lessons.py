@@ -209,3 +209,10 @@ def test_an_exercise_of_nbgraders_does_not_depend_on_an_earlier_one(slug):
         if cell.cell_type == "code" and "exercise" in cell.metadata:
             used = names_used(cell.source) & set(names)
             assert used <= bound(cell), cell.source
+
+
+@each_lesson
+def test_figures_have_the_courses_one_style(slug):
+    code = "\n".join(c.text for c in LESSONS[slug].cells if c.kind == "code")
+    assert code.index("plots.use()") < code.index("show(")
+    assert not re.findall(r"[\"']#[0-9a-fA-F]{6}[\"']", code), "take colours from plots: C0 to C5, plots.GREY"
