@@ -35,6 +35,9 @@ def _hooks(lm: LM, what: Any, options: dict[str, Any]) -> AbstractContextManager
 def lm_eval_model(lm: LM, what: Any = None, *, batch_size: int = 64, **options: Any):
     """`lm`, steered, as a model of EleutherAI's lm-evaluation-harness.
 
+    Replies have the length that the task names, else 256 tokens as there (half the context of a model that reads
+    fewer than 512); a prompt that leaves no room for it loses its beginning.
+
     Args:
         what: plan, shifts or probes, as for `steering.steer`; None leaves the model as it is.
         options: of `steer`: scope, gate, cap, ...
