@@ -187,7 +187,7 @@ def _scored(lm: LM, ids: list[int], first: int, prompt_length: int, top: int):
     from inspect_ai.model import Logprob, Logprobs, TopLogprob
 
     row = torch.tensor([ids], device=lm.device)
-    with lm.announcing(row.new_zeros(1), row.new_tensor([prompt_length])):
+    with lm.announcing(row.new_zeros(1), row.new_tensor([prompt_length]), 1):
         logits = lm.model(input_ids=row).logits[0, first - 1 : -1]
     lp = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1)  # (tokens, V)
     best = lp.topk(top)

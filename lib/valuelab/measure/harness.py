@@ -152,6 +152,7 @@ def _score_pairs(lm: LM, prompts, continuations, batch_size: int) -> list[tuple[
         with lm.announcing(
             torch.tensor(batch, device=lm.device),
             torch.tensor([starts[i] for i in batch], device=lm.device),
+            len(whole),
         ):
             logits = lm.model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
         lp = torch.log_softmax(logits, -1)
