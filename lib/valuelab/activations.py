@@ -359,7 +359,7 @@ def read(
     options = {"use_cache": False} if accepts(lm.model, "use_cache") else {}
     with (
         recording(lm.blocks, layers, lambda layer, h: kept.update({layer: h[where[0], where[1]]})),
-        lm.announcing(*announced),
+        lm.announcing(*announced, len(ids)),
         contextlib.suppress(Enough),
     ):
         lm.model(input_ids=tokens, attention_mask=mask, **options)

@@ -34,10 +34,12 @@ class Pass:
 
     rows: for each batch row, its index in the caller's list, (batch,) on the model's device.
     prompt_lengths: real tokens of each row that belong to the prompt, (batch,), same device.
+    count: length of the caller's list.
     """
 
     rows: Tensor
     prompt_lengths: Tensor
+    count: int
 
 
 @dataclass
@@ -93,9 +95,9 @@ class LM:
         return fingerprint(self.model)
 
     @contextlib.contextmanager
-    def announcing(self, rows: Tensor, prompt_lengths: Tensor) -> Iterator[None]:
-        """Tell hooks which rows run inside this block and how long their prompts are."""
-        before, self.current = self.current, Pass(rows, prompt_lengths)
+    def announcing(self, rows: Tensor, prompt_lengths: Tensor, count: int) -> Iterator[None]:
+        """Tell hooks which of `count` rows run inside this block and how long their prompts are."""
+        before, self.current = self.current, Pass(rows, prompt_lengths, count)
         try:
             yield
         finally:
@@ -643,7 +645,7 @@ def draw_replies(
     replies: list[list[int]] = [[] for _ in ids]
     for batch in length_batches(ids, batch_size):
         prompt, mask = pad(lm, [ids[i] for i in batch], "left")
-        with lm.announcing(torch.tensor([rows[i] for i in batch], device=lm.device), mask.sum(1)):
+        with lm.announcing(torch.tensor([rows[i] for i in batch], device=lm.device), mask.sum(1), max(rows) + 1):
             new = sample(lm, prompt, mask, uniform[:, batch].to(lm.device), temperature)
         for i, row in zip(batch, new.tolist(), strict=True):
             replies[i] = cut(row, stop_tokens(lm))
@@ -750,7 +752,7 @@ def log_probs(
         ids, mask = pad(lm, [whole[i] for i in batch], "right")
         start = torch.tensor([starts[i] for i in batch], device=lm.device)
         first = min(starts[i] for i in batch)
-        with lm.announcing(torch.tensor(batch, device=lm.device), start):
+        with lm.announcing(torch.tensor(batch, device=lm.device), start, len(whole)):
             scores = token_log_probs(lm, ids, mask, first)
         place = torch.arange(first, ids.shape[1], device=lm.device)
         counted = (place >= start[:, None]) & mask[:, first:].bool()

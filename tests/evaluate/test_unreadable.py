@@ -65,6 +65,12 @@ def test_layers_that_cannot_be_read_are_named_with_the_reason_and_the_others_are
     assert "layer 0 (all features" in told and "layer 3 (1 of 48" in told and "NaN" in told and "layer 2" not in told
 
 
+def test_a_layer_at_chance_is_told_by_its_accuracy_and_the_run_does_not_warn(recwarn):
+    noise = torch.randn(2 * PAIRS, 6, generator=torch.Generator().manual_seed(1))
+    found = chain.probe_layers(training(), {0: noise}, seed=0)
+    assert found["layers"][0]["logistic"]["low"] < 0.5 and not recwarn
+
+
 def test_where_no_layer_can_be_read_the_words_are_still_measured():
     found = chain.probe_layers(training(), {0: states("constant"), 1: states("same within pairs")}, seed=0)
     assert found["nested"] is found["shuffled"] is found["beyond_words"] is None and found["layers"] == {}

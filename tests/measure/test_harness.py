@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from tiny_models import real_folder
 
 from valuelab import models, world
 from valuelab.evaluate import outside
@@ -53,6 +54,54 @@ def test_the_adapter_scores_like_the_native_runner(toy):
     found = harness._score_pairs(toy, prompts, ends, 2)
     assert [lp for lp, _ in found] == pytest.approx(ours, abs=1e-4)
     assert harness._generate(toy, "I would", {"until": ["."], "max_gen_toks": 4}) is not None
+
+
+def wordy(monkeypatch):
+    """No stop tokens, so that a reply ends at its length; returns the list of replies drawn."""
+    real, drawn = models.generate_ids, []
+
+    def kept(lm, ids, **options):
+        drawn.append((ids[0], *real(lm, ids, **options)))
+        return [drawn[-1][1]]
+
+    monkeypatch.setattr(models, "stop_tokens", lambda lm: [])
+    monkeypatch.setattr(models, "generate_ids", kept)
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("settings", "length"),
+    [({"max_gen_toks": 7, "max_new_tokens": 5}, 7), ({"max_new_tokens": 100}, 100), ({"max_tokens": 9}, 9), ({}, 128)],
+)
+def test_replies_have_the_length_that_the_task_names_and_long_prompts_lose_their_beginning(
+    toy, settings, length, monkeypatch
+):
+    drawn = wordy(monkeypatch)
+    prompt = "I would walk. " * 100
+    harness._generate(toy, prompt, settings)
+    [(ids, reply)] = drawn
+    assert len(reply) == length  # of a context of 256
+    assert ids == models.encode(toy, [prompt])[0][-(256 - length) :]
+
+
+def test_greedy_tasks_stay_greedy_whatever_their_temperature_and_impossible_lengths_are_explained(toy):
+    said = {harness._generate(toy, "I would", {"do_sample": False, "temperature": t}) for t in (0.0, 5.0)}
+    assert len(said) == 1 != len(said | {harness._generate(toy, "I would", {"temperature": 5.0})})
+    with pytest.raises(ValueError, match="asks for 256 new tokens, but .* reads 256 with the prompt"):
+        harness._generate(toy, "I would", {"max_gen_toks": 256})
+
+
+@needs_harness
+def test_replies_are_as_long_as_the_harness_s_own(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    lm = models.load(real_folder())
+    theirs = HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, backend="causal", batch_size=1)
+    for settings in ({"max_new_tokens": 80}, {"max_gen_toks": 20}, {}):
+        asked = [Instance("generate_until", {}, ("Once upon a time", {"until": ["<|end_story|>"], **settings}), 0)]
+        assert outside.lm_eval_model(lm).generate_until(asked)[0] == theirs.generate_until(asked)[0].strip()
 
 
 @needs_harness

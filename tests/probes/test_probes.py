@@ -66,6 +66,29 @@ def test_pca_of_differences_is_not_centred():
         probes.pca_difference(positive[:3], negative[:2])
 
 
+@pytest.mark.parametrize("per_group", [1, 4])  # pairs in a context of their own, or several in one
+def test_pairs_are_found_by_their_context_and_data_in_order_stay_as_they_are(per_group):
+    positive, negative, groups, axis = planted(300, context=10.0)
+    X, y, g = stack_pairs(positive, negative, groups // per_group)
+    in_order = probes.fit(X, y, g, method="pca of differences")
+    assert torch.equal(in_order.weight, probes.pca_difference(positive, negative).weight)
+    side_by_side = np.arange(600).reshape(2, 300).T.ravel()
+    apart = np.argsort(g[:300] * 7 % 300, kind="stable")  # contexts in another order on one side only
+    for rows in (side_by_side, np.concatenate([apart, np.arange(300, 600)])):
+        found = probes.fit(X[rows], y[rows], g[rows], method="pca of differences")
+        torch.testing.assert_close(found.weight, in_order.weight, rtol=1e-4, atol=1e-4)
+    assert in_order.direction @ axis > 0.95
+    scrambled = probes.pca_difference(X[rows][:300], X[rows][300:])  # the control: by position
+    assert abs(scrambled.direction @ axis) < in_order.direction @ axis - 0.1
+
+
+def test_states_without_a_partner_in_their_context_are_no_pairs():
+    X, y, g = stack_pairs(*planted(10)[:3])
+    g[0] = 3  # context 3 holds two states for, context 0 none
+    with pytest.raises(ValueError, match="10 states for and 10 against are no pairs; each context"):
+        probes.fit(X, y, g, method="pca of differences")
+
+
 def test_lda_logits_are_log_odds_where_clouds_are_gaussian():
     draw = torch.Generator().manual_seed(0)
     mix = torch.randn(D, D, generator=draw) / 4 + torch.eye(D)
@@ -229,6 +252,18 @@ def test_shuffling_keeps_each_context_s_labels_and_destroys_the_signal():
     assert grouped_accuracy(X, y, g, "mean difference").accuracy.low > 0.75
 
 
+def test_contexts_of_one_label_exchange_theirs_and_nothing_is_left_to_read():
+    draw = torch.Generator().manual_seed(0)
+    label = torch.randint(0, 2, (80,), generator=draw).bool().repeat_interleave(3)
+    X, g = torch.randn(240, D, generator=draw), np.repeat(np.arange(80), 3)
+    X[:, 0] += 3.0 * label
+    assert grouped_accuracy(X, label, g, "mean difference").accuracy.low > 0.85
+    null = probes.shuffled_labels(X, label, g)
+    assert null.low < 0.5 < null.high < 0.75
+    dealt = probes.baselines.permuted_labels(label, g).reshape(80, 3)
+    assert (dealt == dealt[:, :1]).all() and dealt.sum() == label.sum()
+
+
 def test_compare_sets_the_probe_beside_all_baselines():
     positive, negative, groups, _ = planted(40, strength=3.0, context=0.5)
     X, y, g = stack_pairs(positive, negative, groups)
@@ -252,6 +287,36 @@ def test_temperature_is_recovered_and_calibrates():
     )
     assert probes.brier(p, y) < probes.brier(over, y)
     assert probes.brier(np.full(4, 0.5), np.array([1, 0, 1, 0])) == 0.25
+
+
+def test_logits_that_separate_the_labels_are_scaled_by_smoothed_targets():
+    z = np.concatenate([np.full(40, 3.0), np.full(20, -5.0)])
+    y = z > 0
+    T = probes.temperature(z, y)
+    slope = (41 / 42 - 1 / (1 + np.exp(-3 / T))) * 3 * 40 + (1 / 22 - 1 / (1 + np.exp(5 / T))) * -5 * 20
+    assert abs(slope) < 1e-3 and 0.1 < T < 10  # the log loss of Platt's targets is flat there
+    assert probes.temperature(10 * z, y) == pytest.approx(10 * T, rel=1e-4)
+    y[0] = False  # one on the wrong side: the maximum of likelihood, with the targets 0 and 1
+    T = probes.temperature(z, y)
+    slope = 3 * 39 - 3 * 40 / (1 + np.exp(-3 / T)) + 5 * 20 / (1 + np.exp(5 / T))
+    assert abs(slope) < 1e-3
+
+
+def test_targets_beyond_the_boundary_differ_where_the_probe_separates_perfectly():
+    positive, negative, groups, _ = planted(150, strength=5.0, context=0.5)
+    X, y, g = stack_pairs(positive, negative, groups)
+    probe, found = probes.validated_probe(X, y, g, method="mean difference")
+    assert found.accuracy.estimate == 1
+    apart = float(probe(positive.mean(0)) - probe(negative.mean(0)))
+    steps = [(np.log(p / (1 - p)) - float(probe(negative.mean(0)))) / apart for p in (0.5, 0.9, 0.99)]
+    assert steps[0] == pytest.approx(0.5, abs=0.01) and steps[1] > 0.6 and steps[2] > 0.7
+
+
+def test_a_probe_no_better_than_chance_comes_with_a_warning_and_a_good_one_without(recwarn):
+    probes.validated_probe(*stack_pairs(*planted(60)[:3]), method="mean difference")
+    assert not recwarn
+    with pytest.warns(UserWarning, match=r"accuracy 0\.\d+ \[.*\] is no better than chance on unseen contexts"):
+        probes.validated_probe(*stack_pairs(*planted(60, strength=0.0)[:3]), method="mean difference")
 
 
 def test_a_tempered_probe_keeps_its_boundary_and_its_record():
@@ -284,6 +349,9 @@ def with_nan(X, y, g):
     [
         (lambda X, y, g: (X, torch.ones_like(y), g), "all 20 labels are True"),
         (lambda X, y, g: (X, torch.zeros_like(y), g), "all 20 labels are False"),
+        (lambda X, y, g: (X, 2 * y.long() - 1, g), "labels -1, 1; give booleans, .* y = pole > 0"),
+        (lambda X, y, g: (X, 1 + y.long(), g), "labels 1, 2; give booleans"),
+        (lambda X, y, g: (X, np.where(y, "for", "against"), g), "labels against, for; give booleans"),
         (lambda X, y, g: (X, y, np.zeros_like(g)), "5 folds from 1 contexts"),
         (lambda X, y, g: (X, y, g // 3), "5 folds from 4 contexts"),
         (lambda X, y, g: (torch.ones_like(X), y, g), "all features are constant"),
@@ -296,6 +364,22 @@ def with_nan(X, y, g):
 def test_degenerate_input_is_explained(change, message, method):
     with pytest.raises(ValueError, match=message):
         grouped_accuracy(*bad(change), method)
+
+
+def test_labels_are_booleans_or_one_and_zero_everywhere():
+    X, y, g = stack_pairs(*planted(40)[:3])
+    same = [y, y.tolist(), y.long(), y.double().numpy(), y.numpy().astype(object)]
+    found = [grouped_accuracy(X, labels, g, "mean difference").logits for labels in same]
+    assert all((logits == found[0]).all() for logits in found)
+    assert all(torch.equal(probes.fit(X, z, g).weight, probes.fit(X, y, g).weight) for z in same)
+    pole = np.repeat([1, 0, -1, -1], 20)
+    for use in (
+        lambda: probes.fit(X, pole, g), lambda: probes.nested_accuracy({0: X}, pole, g),
+        lambda: probes.bag_of_words(["a"] * 80, pole, g), lambda: probes.shuffle_within(pole, g),
+        lambda: probes.temperature(X[:, 0], pole),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="labels -1, 0, 1; give booleans"):
+            use()
 
 
 def test_a_fold_that_takes_all_of_one_class_is_explained():

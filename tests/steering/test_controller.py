@@ -10,6 +10,7 @@ from torch import nn
 
 from valuelab import kernels, models
 from valuelab.activations import capture, residual, with_residual
+from valuelab.measure.scoring import score_choices
 from valuelab.models import log_probs
 from valuelab.probes import Probe, random_direction
 from valuelab.steering import (
@@ -614,6 +615,37 @@ def wrong(lm, **changes):
 def test_bad_requests_are_explained_before_anything_runs(make, message):
     with pytest.raises(ValueError, match=message):
         make(tiny_lm("llama"))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["gate", "target", "scope"])
+def test_what_is_given_for_each_prompt_must_be_as_many_as_the_prompts(kind, size):
+    lm, texts, ends = tiny_lm("llama"), TEXTS[:3], [" man ."] * 3
+    calls = [
+        lambda: models.generate(lm, texts, max_new_tokens=2, batch_size=1),
+        lambda: log_probs(lm, texts, ends, batch_size=1),
+        lambda: score_choices(lm, texts, [[" man ."], [" we"], [" old man", " ?"]], batch_size=1),
+        lambda: capture(lm, texts, [2], batch_size=1),
+    ]
+    given = {"gate": [True] * size, "target": torch.full((size,), 0.9), "scope": torch.ones(size, 40)}[kind]
+    for call in calls:
+        with steer(lm, probe_at(lm, 1), **{kind: given}):
+            with pytest.raises(ValueError, match=rf"{size} rows were given .* for 3 prompts; give one"):
+                call()
+
+
+def test_after_a_reset_the_same_text_with_one_more_token_is_a_new_prompt():
+    lm, texts = tiny_lm("llama"), ["keep all", "keep all money"]
+    alone = []
+    for text in texts:
+        with steer(lm, probes_at(lm), target=0.95, scope="prompt"):
+            alone.append(prefill(lm, [text])[0])
+    with steer(lm, probes_at(lm), target=0.95, scope="prompt") as control:
+        assert torch.equal(prefill(lm, texts[:1])[0], alone[0])
+        assert (prefill(lm, texts[1:])[0] - alone[1]).abs().max() > 0.01  # taken for a generated token
+        control.reset()
+        assert torch.equal(prefill(lm, texts[1:])[0], alone[1])
+        assert control.report()["passes"] == 3
 
 
 def test_layers_are_chosen_by_validated_accuracy_and_the_last_are_dropped():

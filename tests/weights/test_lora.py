@@ -47,3 +47,13 @@ def test_every_linear_layer_but_the_word_head_is_adapted_and_only_thinly():
     assert sum(p.numel() for p in lora.parameters()) < sum(vector[n].numel() for n in moved) / 4
     with pytest.raises(A.VectorError, match="rank=0"):
         A.Lora(lm, rank=0)
+
+
+def test_matrices_that_no_adapter_reaches_are_named_with_their_share(recwarn):
+    A.Lora(tiny_lm(), rank=1), A.Lora(tiny_lm("gpt2"), rank=1)
+    assert not recwarn
+    lm = tiny_lm()
+    size = sum(p.numel() for block in lm.blocks for p in block.parameters() if p.ndim > 1)
+    lm.blocks[1].mlp.experts = torch.nn.ParameterDict({"up": torch.zeros(3, size)})  # as a mixture keeps them, fused
+    with pytest.warns(UserWarning, match="reach 25% of the matrices .* of tiny-llama-0; mlp.experts.up are in no"):
+        A.Lora(lm, rank=1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -165,9 +166,11 @@ def probe_layers(training: Training, read: dict[int, Tensor], seed: int) -> dict
     fitted, by_layer, unread = {}, {}, []
     for layer, X in sorted(read.items()):
         try:
-            fitted[layer], seen = probes.validated_probe(
-                X, y, contexts, method=fixed_logistic, layer=layer, **options
-            )
+            with warnings.catch_warnings():  # of layers at chance: every accuracy is shown, every step has CAP
+                warnings.filterwarnings("ignore", message="validated_probe: accuracy", category=UserWarning)
+                fitted[layer], seen = probes.validated_probe(
+                    X, y, contexts, method=fixed_logistic, layer=layer, **options
+                )
         except Unreadable as why:
             unread.append({"layer": layer, "why": str(why).partition(": ")[2]})  # without the function's name
             continue

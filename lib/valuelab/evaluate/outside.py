@@ -35,6 +35,9 @@ def _hooks(lm: LM, what: Any, options: dict[str, Any]) -> AbstractContextManager
 def lm_eval_model(lm: LM, what: Any = None, *, batch_size: int = 64, **options: Any):
     """`lm`, steered, as a model of EleutherAI's lm-evaluation-harness.
 
+    Replies have the length that the task names, else 256 tokens as there (half the context of a model that reads
+    fewer than 512); a prompt that leaves no room for it loses its beginning.
+
     Args:
         what: plan, shifts or probes, as for `steering.steer`; None leaves the model as it is.
         options: of `steer`: scope, gate, cap, ...
@@ -184,7 +187,7 @@ def _scored(lm: LM, ids: list[int], first: int, prompt_length: int, top: int):
     from inspect_ai.model import Logprob, Logprobs, TopLogprob
 
     row = torch.tensor([ids], device=lm.device)
-    with lm.announcing(row.new_zeros(1), row.new_tensor([prompt_length])):
+    with lm.announcing(row.new_zeros(1), row.new_tensor([prompt_length]), 1):
         logits = lm.model(input_ids=row).logits[0, first - 1 : -1]
     lp = torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), -1)  # (tokens, V)
     best = lp.topk(top)

@@ -29,6 +29,7 @@ from valuelab.models import LM
 __all__ = ["TASK", "harness_lm", "mass_of", "run_task", "write_task"]
 
 TASK = "valuelab_two_choice"
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # the first that is set counts
 
 _YAML = """\
 task: {task}
@@ -107,7 +108,8 @@ def harness_lm(lm: LM, *, batch_size: int = 64, within: AbstractContextManager |
     """`lm` as the harness wants its models: log-likelihoods, rolling ones, and generation.
 
     Scores prompt and continuation in one pass without a cache; so agreement with the native runner
-    is agreement of two programs.
+    is agreement of two programs. Replies have the length that the task names, else 256 tokens or half
+    of a small model's context; a prompt that leaves no room for it loses its beginning.
 
     Args:
         batch_size: of the scoring.
@@ -150,6 +152,7 @@ def _score_pairs(lm: LM, prompts, continuations, batch_size: int) -> list[tuple[
         with lm.announcing(
             torch.tensor(batch, device=lm.device),
             torch.tensor([starts[i] for i in batch], device=lm.device),
+            len(whole),
         ):
             logits = lm.model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
         lp = torch.log_softmax(logits, -1)
@@ -163,13 +166,24 @@ def _score_pairs(lm: LM, prompts, continuations, batch_size: int) -> list[tuple[
 
 
 def _generate(lm: LM, prompt: str, settings: dict) -> str:
+    """The reply as the harness's own models give it: 256 tokens where the task names no length."""
     stops = settings.get("until") or []
     stops = [stops] if isinstance(stops, str) else stops
-    text = models.generate(
-        lm, [prompt], max_new_tokens=int(settings.get("max_gen_toks", 64)),
-        temperature=float(settings.get("temperature", 0.0)),
-    )[0]  # fmt: skip
-    return cut_at(text, stops)
+    context = models.context_length(lm.model)
+    stated = (settings[k] for k in LENGTHS if settings.get(k) is not None)
+    longest = int(next(stated, min(256, context // 2)))
+    if longest >= context:
+        raise ValueError(
+            f"harness: the task asks for {longest} new tokens, but {lm.name} reads {context} with the prompt; set "
+            "max_gen_toks lower."
+        )
+    greedy = settings.get("do_sample") is False
+    [ids] = models.encode(lm, [prompt])
+    [new] = models.generate_ids(
+        lm, [ids[longest - context :]], max_new_tokens=longest,
+        temperature=0.0 if greedy else float(settings.get("temperature", 0.0)),
+    )  # fmt: skip
+    return cut_at(lm.tokenizer.decode(new, skip_special_tokens=True).strip(), stops)
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:

@@ -192,7 +192,7 @@ class _Walk:
         """Probabilities of the options among themselves, after the prompt and `at`."""
         if at not in self.known:
             ids = torch.tensor([[*self.head, *at]], device=self.lm.device)
-            with self.lm.announcing(ids.new_zeros(1), ids.new_tensor([self.start])):
+            with self.lm.announcing(ids.new_zeros(1), ids.new_tensor([self.start]), 1):
                 logits = self.lm.model(input_ids=ids).logits[0, -1, options].detach()
             self.known[at] = torch.softmax(logits.double(), -1).cpu().numpy()
         return self.known[at]

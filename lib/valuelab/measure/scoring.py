@@ -87,7 +87,7 @@ def score_choices(
     ]
     found: list[np.ndarray] = [np.zeros(0)] * len(prompts)
     for batch in models.length_batches([j.prefix for j in jobs], batch_size):
-        scores = _score_batch(lm, [jobs[i] for i in batch]).cpu().double().numpy()
+        scores = _score_batch(lm, [jobs[i] for i in batch], len(jobs)).cpu().double().numpy()
         sizes = np.cumsum([len(jobs[i].tails) for i in batch])
         for i, row in zip(batch, np.split(scores, sizes[:-1]), strict=True):
             found[i] = row
@@ -107,8 +107,8 @@ def _job(index: int, rows: list[list[int]], starts: list[int]) -> _Job:
     return _Job(index, list(shared[:size]), start, [list(r[size:]) for r in rows])
 
 
-def _score_batch(lm: LM, jobs: list[_Job]) -> Tensor:
-    """(choices of all jobs,) summed log-probabilities."""
+def _score_batch(lm: LM, jobs: list[_Job], count: int) -> Tensor:
+    """(choices of all jobs,) summed log-probabilities; `count` jobs are there in all batches."""
     from transformers import DynamicCache
 
     ids, mask = models.pad(lm, [j.prefix for j in jobs], "left")
@@ -116,7 +116,7 @@ def _score_batch(lm: LM, jobs: list[_Job]) -> Tensor:
     starts = torch.tensor([j.start for j in jobs], device=lm.device)
     keep = max(len(j.prefix) - j.start for j in jobs) + 1
     cache = DynamicCache(config=models.plain(lm.model).config)
-    with lm.announcing(rows, starts):
+    with lm.announcing(rows, starts, count):
         logits = _forward(lm, ids, mask, cache, keep)  # (jobs, keep, V)
     before = _shared_part(logits, ids, jobs)  # (jobs,)
     owner = torch.tensor([k for k, j in enumerate(jobs) for _ in j.tails], device=lm.device)
@@ -127,7 +127,8 @@ def _score_batch(lm: LM, jobs: list[_Job]) -> Tensor:
     longer = [k for k, t in enumerate(tails) if len(t) > 1]
     if longer:
         some = torch.tensor(longer, device=lm.device)
-        more = _score_tails(lm, [tails[k] for k in longer], owner[some], mask, cache, rows, starts)
+        longer_tails = [tails[k] for k in longer]
+        more = _score_tails(lm, longer_tails, owner[some], mask, cache, rows, starts, count)
         total = total.index_add(0, some, more)
     return total
 
@@ -143,12 +144,12 @@ def _shared_part(logits: Tensor, ids: Tensor, jobs: list[_Job]) -> Tensor:
     return lp.masked_fill(place < width - counted[:, None], 0).sum(1)
 
 
-def _score_tails(lm, tails, owner, mask, cache, rows, starts) -> Tensor:
+def _score_tails(lm, tails, owner, mask, cache, rows, starts, count) -> Tensor:
     """Log-probability of tokens 1.. of each tail, given its job's cache."""
     cache.batch_select_indices(owner)
     ids, real = models.pad(lm, tails, "right")
     # the last token of a tail predicts nothing that is wanted, so it is never run
-    with lm.announcing(rows[owner], starts[owner]):
+    with lm.announcing(rows[owner], starts[owner], count):
         logits = _forward(
             lm, ids[:, :-1], torch.cat([mask[owner], real[:, :-1]], 1), cache, ids.shape[1] - 1
         )

@@ -104,6 +104,16 @@ def shuffle_within(y: Any, groups: Any, seed: int = 0) -> np.ndarray:
     return y
 
 
+def permuted_labels(y: Any, groups: Any, seed: int = 0) -> np.ndarray:
+    """Labels (n,) shuffled inside each context; contexts of one label exchange theirs among themselves."""
+    y, groups = shuffle_within(y, groups, seed), np.asarray(groups)
+    _, index = np.unique(groups, return_inverse=True)
+    share = np.bincount(index, y) / np.bincount(index)
+    whole = np.flatnonzero((share == 0) | (share == 1))
+    share[whole] = np.random.default_rng([seed, 1]).permutation(share[whole])
+    return np.where(np.isin(index, whole), share[index] == 1, y)
+
+
 def shuffled_labels(
     X: Tensor,
     y: Any,
@@ -116,13 +126,14 @@ def shuffled_labels(
 ) -> Interval:
     """Held-out accuracy when labels are shuffled inside contexts: mean, and the middle 95 %.
 
-    An estimator that finds more than chance here reads something that leaks across the folds.
+    Contexts that hold one label only exchange theirs among themselves. An estimator that finds more
+    than chance here reads something that leaks across the folds.
     """
     check_data(X, y, groups)
     options = {"folds": folds, "seed": seed, "draws": 0}
     scores = [
         grouped_accuracy(
-            X, shuffle_within(y, groups, seed + k), groups, method, **options
+            X, permuted_labels(y, groups, seed + k), groups, method, **options
         ).accuracy.estimate
         for k in range(draws)
     ]

@@ -8,17 +8,22 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
-from valuelab.probes.data import Unreadable
+from valuelab.probes.data import Unreadable, as_labels
 from valuelab.probes.probe import Probe
 
 
 def temperature(logits: Any, y: Any) -> float:
     """The number by which logits must be divided to have the smallest log loss.
 
-        T = argmin  mean softplus(−s · logit / T),   s = +1 where y, −1 elsewhere
+        T = argmin  mean softplus(z / T) − t · z / T,   z = logit,  t = 1 where y, 0 elsewhere
 
-    Fit it on held-out logits. Perfectly separated logits have no finite optimum: T then ends at
-    the bound, a thousandth of the logits' own scale.
+    Fit it on held-out logits. T is sought between a thousandth and a thousandfold of their mean size.
+    Two cases have no finite optimum:
+
+    - every z is on its own side of zero. The best T would be 0 and every probability 0 or 1. So t is
+      smoothed: (n₊ + 1) / (n₊ + 2) where y, 1 / (n₋ + 2) elsewhere.
+    - the logits tell nothing: on average they do not lean to their own side. The best T would be
+      infinite: it ends at the upper bound, and every probability at one half.
 
     Args:
         logits: (n,) held-out.
@@ -27,7 +32,7 @@ def temperature(logits: Any, y: Any) -> float:
     Raises:
         Unreadable: all logits are zero.
 
-    Source: Guo et al., arXiv 1706.04599.
+    Source: Guo et al., arXiv 1706.04599; smoothed targets, Platt 1999.
     """
     z, y = as_arrays(logits, y)
     scale = np.abs(z).mean()
@@ -36,10 +41,13 @@ def temperature(logits: Any, y: Any) -> float:
             "temperature: all logits are zero, so the probe tells nothing apart and there is nothing to scale; read "
             "another layer or token."
         )
-    margin = np.where(y, z, -z)
+    margin, doubt = np.where(y, z, -z), 0.0  # doubt: how far the target stays from 0 or 1
+    if (margin >= 0).all():
+        doubt = np.where(y, 1 / (y.sum() + 2), 1 / ((~y).sum() + 2))
 
     def loss(log_t: float) -> float:
-        return np.logaddexp(0, -margin / np.exp(log_t)).mean()
+        m = margin / np.exp(log_t)
+        return (np.logaddexp(0, -m) + doubt * m).mean()
 
     bounds = (np.log(scale * 1e-3), np.log(scale * 1e3))
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
@@ -73,7 +81,7 @@ def brier(probabilities: Any, y: Any) -> float:
 def as_arrays(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Scores (n,) as float64 and outcomes (n,) as bool; ValueError where shapes differ or a score is not finite."""
     z = np.asarray(torch.as_tensor(scores).detach().cpu().double())
-    y = np.asarray(torch.as_tensor(y).cpu()).astype(bool)
+    y = as_labels(y)
     if z.shape != y.shape or z.ndim != 1 or not len(z):
         raise ValueError(f"calibration: {z.shape} scores for {y.shape} outcomes; give (n,) each.")
     if not np.isfinite(z).all():

@@ -32,6 +32,21 @@ def stack_pairs(
     return torch.cat([positive, negative]), y, np.concatenate([labels, labels])
 
 
+def as_labels(y: Any) -> np.ndarray:
+    """Labels (n,) as booleans, from booleans or from 1 for and 0 against, in any tensor, array or list.
+
+    Raises:
+        ValueError: other labels: of a pole, −1 would be read as True.
+    """
+    found = np.asarray(y.cpu() if torch.is_tensor(y) else y)
+    if found.dtype.kind not in "biufO" or not np.isin(found, (0, 1)).all():
+        raise ValueError(
+            f"probes: labels {', '.join(np.unique(found.astype(str))[:5])}; give booleans, or 1 for and 0 against "
+            "(from a pole column: y = pole > 0, rows with pole 0 left out)."
+        )
+    return found.astype(bool)
+
+
 def check_data(
     X: Tensor, y: Any, groups: Any = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -40,7 +55,7 @@ def check_data(
     Where the states themselves are at fault it is an `Unreadable`.
     """
     X = np.asarray(torch.as_tensor(X).detach().cpu().double())
-    y = np.asarray(torch.as_tensor(y).cpu() if torch.is_tensor(y) else y).astype(bool)
+    y = as_labels(y)
     if X.ndim != 2 or len(X) != len(y):
         raise ValueError(
             f"probes: X has shape {X.shape} for {len(y)} labels; give one row (d_model,) a label."

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from valuelab.probes.data import check_data, group_folds
+from valuelab.probes.data import as_labels, check_data, group_folds
 from valuelab.probes.probe import Probe
 
 C_GRID = (0.001, 0.01, 0.1, 1.0, 10.0)  # inverse strength of the L2 penalty
@@ -45,7 +45,8 @@ def pca_difference(positive: Tensor, negative: Tensor) -> Probe:
     most pairs rise along w; |w| is the mean rise. The boundary is as for `mean_difference`.
 
     Args:
-        positive, negative: hidden states, (n, d_model) each, row by row in the same context.
+        positive, negative: hidden states, (n, d_model) each, row by row in the same context. `fit`
+            and `grouped_accuracy` pair rows by their groups; `fit` without groups, by their order.
 
     Source: RepE, arXiv 2310.01405; not centred, as the fix in IBM/activation-steering PR 8.
     """
@@ -230,10 +231,34 @@ def random_direction(like: Probe | Tensor, seed: int = 0) -> Probe | Tensor:
     return like.with_(weight=draw, method="random direction", meta={"seed": seed})
 
 
+def pairs(X: Tensor, y: Tensor, groups: Any = None) -> tuple[Tensor, Tensor]:
+    """States for and states against, (n, d_model) each, row by row of the same context.
+
+    The k-th state for of a context goes with its k-th state against; without groups, of all.
+
+    Raises:
+        ValueError: a context has more states on one side than on the other.
+    """
+    if groups is None:
+        return X[y], X[~y]
+    y, groups = as_labels(y), np.asarray(groups)
+    high, low = np.flatnonzero(y), np.flatnonzero(~y)
+    high_sorted = high[np.argsort(groups[high], kind="stable")]
+    low_sorted = low[np.argsort(groups[low], kind="stable")]
+    if len(high) != len(low) or (groups[high_sorted] != groups[low_sorted]).any():
+        raise ValueError(
+            f"pca of differences: {len(high)} states for and {len(low)} against are no pairs; each context needs as "
+            "many for as against. Or use mean difference."
+        )
+    partner = np.empty(len(y), int)
+    partner[high_sorted] = low_sorted
+    return X[high], X[partner[high]]  # states for keep their order
+
+
 Fit = Callable[[Tensor, Tensor, Any], Probe]  # (X, y, groups) -> Probe
 ESTIMATORS: dict[str, Fit] = {
     "mean difference": lambda X, y, groups: mean_difference(X[y], X[~y]),
-    "pca of differences": lambda X, y, groups: pca_difference(X[y], X[~y]),
+    "pca of differences": lambda X, y, groups: pca_difference(*pairs(X, y, groups)),
     "lda": lambda X, y, groups: lda(X[y], X[~y]),
     "logistic": logistic,
 }
@@ -262,13 +287,12 @@ def fit(
     Args:
         X: hidden states (n, d_model).
         y: (n,) booleans.
-        groups: (n,) contexts, used by estimators that choose a penalty.
+        groups: (n,) contexts, used by estimators that choose a penalty or pair the states.
         method: a name in `ESTIMATORS`, or a function (X, y, groups) -> Probe.
 
     Raises:
         ValueError: one class, constant or non-finite features, lengths that differ.
     """
-    check_data(X, y, groups)
-    y = torch.as_tensor(y, dtype=torch.bool)
+    y = torch.as_tensor(check_data(X, y, groups)[1])
     probe = estimator(method)(X, y, groups)
     return probe.with_(layer=layer, value=value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from valuelab.measure.intervals import Interval, bootstrap_weights, interval_of_draws
 from valuelab.probes.calibration import brier, calibrate, expected_calibration_error
-from valuelab.probes.data import Unreadable, check_data, group_folds
+from valuelab.probes.data import Unreadable, as_labels, check_data, group_folds
 from valuelab.probes.estimators import Fit, estimator, fit
 from valuelab.probes.probe import Probe
 
@@ -229,8 +230,12 @@ def validated_probe(
 ) -> tuple[Probe, Validation]:
     """A probe from all the data, calibrated and described by its out-of-fold logits.
 
-    The temperature is fitted to held-out logits, so that a target probability means one. `meta`
-    notes accuracy, its interval, ECE before calibration and the number of contexts.
+    The temperature is fitted to held-out logits, so that a target probability means one; see
+    `temperature` for what it means where they separate the labels. `meta` notes accuracy, its
+    interval, ECE before calibration and the number of contexts.
+
+    Warns:
+        UserWarning: the accuracy's interval reaches down to one half.
 
     Raises:
         Unreadable: the states do not differ between for and against, or are not finite.
@@ -243,6 +248,12 @@ def validated_probe(
             "validated_probe: the weight is all zeros, so the states for and against do not differ; read another layer "
             "or token."
         )
+    if found.accuracy.low <= 0.5:
+        warnings.warn(
+            f"validated_probe: accuracy {found.accuracy} is no better than chance on unseen contexts; a minimal step "
+            "along this probe can exceed the state itself: do not steer with it, or set cap.",
+            stacklevel=2,
+        )
     notes = {
         "accuracy": found.accuracy.estimate,
         "low": found.accuracy.low,
@@ -251,8 +262,3 @@ def validated_probe(
         "ece_before": found.ece,
     }
     return calibrate(probe, found.logits, found.y).with_(meta=notes), found
-
-
-def as_labels(y: Any) -> np.ndarray:
-    """Labels (n,) as bool, from any tensor, array or list."""
-    return np.asarray(torch.as_tensor(y).cpu()).astype(bool)

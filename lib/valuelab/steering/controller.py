@@ -52,12 +52,17 @@ def steer(
         mode: "per_token" measures and moves each token by itself. "frozen" measures the last prompt
             token and adds its step to every token, as the published code does.
         gate: Gates (all must open), or one boolean for each prompt; None steers every row.
+            What is given for each prompt (target, mask, gate) must be as many as the prompts of the
+            call. A call of `lm.model` itself does not say how many: n for k · n rows are taken for k
+            beams of each.
         joint: solve several values at a layer together; False applies them one after another.
         ridge: of the joint solution, see `shift.joint_shift`.
         cap: longest minimal step, as a share of the state's own length; None for no limit.
 
     Returns:
-        Control; its `report()` says what was done.
+        Control; its `report()` says what was done. Call its `reset()` between two texts that
+        `lm.model` itself reads: a text that is the last one and one more token would be taken for
+        its continuation.
 
     Raises:
         ValueError: wrong width, a layer the model lacks, vectors made for another model, a gate
@@ -106,6 +111,10 @@ class Control:
         self.gate_sums = torch.zeros(2)  # rows opened, rows seen
         for shift in self.layers.values():
             shift.record = shift.frozen_step = None
+
+    def reset(self) -> None:
+        """Forget the prompt, not the report: the next pass of `lm.model` itself reads a new one."""
+        self.tracker.reset()
 
     def __enter__(self) -> Control:
         if self.stack is not None:

@@ -30,6 +30,7 @@ class Tokens:
     prompt_lengths: real prompt tokens of each row, (batch,).
     rows: which row of the caller's list each batch row is, (batch,); None if nobody said.
     phase: "prompt", "generated", or "mixed" where the pass may hold both.
+    count: rows of the caller's list; None if nobody said.
     """
 
     ids: Tensor | None
@@ -39,6 +40,7 @@ class Tokens:
     prompt_lengths: Tensor
     rows: Tensor | None
     phase: str
+    count: int | None = None
 
     @property
     def index(self) -> Tensor:
@@ -60,6 +62,11 @@ class Tokens:
         """
         given = given.to(self.real.device)
         if self.rows is not None:
+            if len(given) != self.count:
+                raise ValueError(
+                    f"steer: {len(given)} rows were given (targets, gate or mask) for {self.count} prompts; give one "
+                    "for each prompt of the call."
+                )
             return given[self.rows]
         batch = len(self.real)
         if batch % len(given):
@@ -160,10 +167,10 @@ class Tracker:
         batch, length = given.shape[:2]
         past = cached_length(kwargs.get("past_key_values"))
         mask, real = padding(kwargs, batch, length, past, given.device)
-        announced, rows = self.lm.current, None
+        announced, rows, count = self.lm.current, None, None
         fresh = announced is None and not self.continues(ids, batch, length, past)
         if announced is not None:
-            self.prompt_lengths, rows = announced.prompt_lengths, announced.rows
+            self.prompt_lengths, rows, count = announced.prompt_lengths, announced.rows, announced.count
             if past == 0:
                 self.prompt_total = length
         elif fresh:
@@ -173,7 +180,7 @@ class Tracker:
             self.prompt_ids = ids
         self.total = past + length
         phase = "generated" if past >= self.prompt_total else "prompt" if fresh else "mixed"
-        return Tokens(ids, mask, past, real, self.prompt_lengths, rows, phase)
+        return Tokens(ids, mask, past, real, self.prompt_lengths, rows, phase, count)
 
     def continues(self, ids: Tensor | None, batch: int, length: int, past: int) -> bool:
         """Whether an unannounced pass goes on with the prompt seen before."""

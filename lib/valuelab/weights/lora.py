@@ -12,6 +12,8 @@ Source: Hu and others, arXiv 2106.09685; their scale α / rank is 2 here, peft's
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +28,9 @@ SCALE = 2.0
 class Lora:
     """Adapters on every linear layer of a model but the word head, while a `with` block runs.
 
+    Linear layers are nn.Linear and GPT-2's Conv1D. Matrices that are parameters of another module stay as
+    they are: in transformers 5 those are the experts and the router of a mixture of experts.
+
     Args:
         lm: the model; its own weights are frozen inside the block and never changed.
         rank: of each change; at least 1.
@@ -33,6 +38,9 @@ class Lora:
 
     Raises:
         VectorError: rank below 1, or a model without linear layers.
+
+    Warns:
+        UserWarning: not all matrices inside the blocks have an adapter.
     """
 
     def __init__(self, lm: LM, rank: int, seed: int = 0):
@@ -42,6 +50,17 @@ class Lora:
         if rank < 1 or not self.layers:
             raise VectorError(f"Lora: rank={rank} on {len(self.layers)} linear layers; give a rank of 1 or more, and "
                               "a model with linear layers.")  # fmt: skip
+        adapted = {id(layer.weight) for layer in self.layers.values()}
+        matrices = [(n, p) for block in lm.blocks for n, p in block.named_parameters() if p.ndim > 1]
+        left = [(n, p) for n, p in matrices if id(p) not in adapted]
+        if left:
+            size, rest = (sum(p.numel() for _, p in part) for part in (matrices, left))
+            names = ", ".join(sorted({n for n, _ in left}))
+            warnings.warn(
+                f"Lora: adapters reach {1 - rest / size:.0%} of the matrices in the blocks of {lm.name}; "
+                f"{names} are in no linear layer (fused experts?) and stay as they are.",
+                stacklevel=2,
+            )
         self.model, g = model, torch.Generator().manual_seed(seed)
         self.down, self.up = {}, {}  # A and B by name of the layer
         for name, layer in self.layers.items():
