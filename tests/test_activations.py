@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from live_bytes import Live
@@ -106,6 +107,24 @@ def test_reading_twice_and_reading_nothing():
     lm = tiny_lm("qwen3")
     torch.testing.assert_close(capture(lm, TEXTS)[2], capture(lm, TEXTS)[2], rtol=0, atol=0)
     assert capture(lm, [], [1])[1].shape == (0, 32)
+
+
+def test_numpys_and_torchs_numbers_do_for_layers_and_places(tmp_path):
+    lm = tiny_lm()
+    wanted = capture(lm, TEXTS, 1, -2)[1]
+    for layer, place in ((np.int64(1), np.int64(-2)), (torch.tensor(1), torch.tensor(-2)), (np.array([1]), -2)):
+        assert torch.equal(capture(lm, TEXTS, layer, place)[1], wanted)
+        folder = capture_to_disk(lm, TEXTS, tmp_path / type(place).__name__, layer, place)
+        assert load_captured(folder, np.int64(1))[1].shape == (5, 32)
+
+
+def test_a_function_may_choose_tokens_with_a_mask_of_numpys():
+    lm = tiny_lm()
+    wanted = capture(lm, TEXTS, 1, lambda tokens: [k != 1 for k in range(len(tokens))])[1]
+    for mask in (np.array, torch.tensor, lambda x: [np.bool_(b) for b in x]):
+        got = capture(lm, TEXTS, 1, lambda tokens, mask=mask: mask([k != 1 for k in range(len(tokens))]))[1]
+        assert torch.equal(got, wanted)
+    assert torch.equal(capture(lm, TEXTS, 1, lambda tokens: np.int64(0))[1], capture(lm, TEXTS, 1, 0)[1])
 
 
 @pytest.mark.parametrize(

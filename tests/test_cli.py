@@ -1,5 +1,6 @@
 """The command line: it says what is wrong and its cure, opens the course, and runs it without writing to it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from valuelab import cli
 from valuelab.course import build
+from valuelab.data import own
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "tests" / "course" / "demo" / "00_demo.py"
@@ -29,20 +31,73 @@ def course(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_doctors_floors_are_the_projects():
+def test_the_doctor_asks_for_every_requirement_of_the_project(monkeypatch):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for name, floor in cli.FLOORS.items():
-        assert f"{name}>={floor}" in project["dependencies"]
+    wanted = [line for line in project["dependencies"] if not line.startswith("triton")]
+    assert cli._requirements() == wanted and set(cli.NAMED) < {line.split(">=")[0] for line in wanted}
+    monkeypatch.setattr(cli, "PROJECT", ROOT / "no such file")  # an installed package: from its metadata
+    assert {line.split(">")[0].split("<")[0] for line in cli._requirements()} == {r.split(">=")[0] for r in wanted}
 
 
 def test_the_doctor_names_what_is_missing_and_its_cure(monkeypatch):
-    monkeypatch.setitem(cli.FLOORS, "torch", "99.0")
-    monkeypatch.setitem(cli.FLOORS, "no-such-package", "1.0")
+    asked = ["torch>=99.0", "numpy>=1.0,<1.1", "no-such-package>=1.0", "rich>=1"]
+    monkeypatch.setattr(cli, "_requirements", lambda: asked)
     result = run("doctor")
     assert result.exit_code == 1
     assert "99.0 or newer is needed; run `make setup`" in result.output
+    assert "a version below 1.1 is needed; run `make setup`" in result.output
     assert "FIX  no-such-package is missing; run `make setup`" in result.output
-    assert "ok   Python 3." in result.output
+    assert "ok   Python 3." in result.output and "ok   1 other packages" in result.output
+
+
+def test_outside_a_checkout_the_doctors_cure_is_pips(monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "PROJECT", tmp_path / "pyproject.toml")
+    assert "run `pip install 'torch>=99.0'`" in cli._package("torch>=99.0")[1]
+
+
+def test_the_doctor_says_that_the_courses_data_are_missing(monkeypatch, tmp_path):
+    assert cli._course_data() == (True, "course data")
+    monkeypatch.setattr(own, "FOLDER", tmp_path)
+    good, line = cli._course_data()
+    assert not good and "sources.toml is missing; install the course again" in line
+
+
+def test_lab_outside_the_course_says_so_in_a_sentence(monkeypatch):
+    def nowhere():
+        raise build.LessonError("No folder with solutions/ was found.")
+
+    monkeypatch.setattr(build, "root", nowhere)
+    result = run("lab")
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit) and "No folder with" in result.output
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The package as `pip install` (not editable) builds it, in a folder outside the checkout."""
+    pytest.importorskip("setuptools")
+    out = tmp_path_factory.mktemp("built")
+    command = ["setup.py", "-q", "egg_info", "--egg-base", str(out), "build_py", "--build-lib", str(out / "lib")]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True)
+    return out
+
+
+@pytest.mark.parametrize("command", [("data", "list"), ("data", "show", "course_pairs", "-n", "1"), ("doctor",)])
+def test_an_installed_package_brings_its_data(built, command):
+    path = os.pathsep.join([str(ROOT / "tests" / "offline"), str(built / "lib")])
+    environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
+    done = subprocess.run([sys.executable, "-m", "valuelab", *command], cwd=built, env=environment,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    wanted = {"list": "course_pairs", "show": '"source": "course_pairs"', "doctor": "ok   course data"}
+    assert next(text for word, text in wanted.items() if word in command) in done.stdout
+
+
+def test_what_is_built_is_a_copy_of_the_courses_data(built):
+    def files(base):
+        found = (p for p in base.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        return {p.relative_to(base): p.read_bytes() for p in found}
+
+    assert files(built / "lib" / "valuelab" / "data" / "registry") == files(ROOT / "datasets")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tiny_models import (
     COMMON,
     D_MODEL,
     N_LAYERS,
+    TEMPLATE,
     TEXTS,
     edit_json,
     real_folder,
@@ -222,6 +223,33 @@ def test_without_a_template_turns_are_plain():
     assert text == "System: we\nUser: help ?\nAssistant:"
 
 
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CLOSE = (  # writes replies right behind its mark, as DeepSeek's
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "written"), [(CHATML, "help ."), (CLOSE, "help ."), (TEMPLATE, " help ."), (None, " help .")]
+)
+def test_a_reply_stands_behind_its_prompt_as_the_template_writes_it(template, written):
+    lm = tiny_lm(template=template)
+    prompt = chat(lm, "we")
+    assert models.as_replies(lm, [prompt], ["  help . "]) == [written]
+    if template:
+        turns = models.as_messages([("we", "help .")])
+        assert lm.tokenizer.apply_chat_template(turns, tokenize=False).startswith(prompt + written)
+
+
+def test_a_reply_is_needed_for_each_prompt():
+    with pytest.raises(ValueError, match="2 prompts but 1 replies"):
+        models.as_replies(tiny_lm(), ["we", "you"], ["help"])
+
+
 # -------------------------------------------------------------------------------- load
 
 
@@ -242,6 +270,20 @@ def test_dtype_can_be_set_and_small_models_default_to_float32(tmp_path):
     assert load(folder, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
     with pytest.raises(ModelError, match="int8.*is no floating type"):
         load(folder, dtype="int8")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "foo"])
+def test_a_device_that_is_not_there_is_named(tmp_path, device):
+    with pytest.raises(ModelError, match=f"device='{device}' cannot be used here.*use 'cpu'"):
+        load(save_tiny(tmp_path / "m"), device=device)
+
+
+def test_a_model_in_training_mode_is_read_without_dropout():
+    model = tiny_model("gpt2").train()
+    lm = models.LM(model, word_tokenizer())
+    assert not model.training
+    one, other = (log_probs(lm, ["we"], [" help the old man ."]) for _ in range(2))
+    assert torch.equal(one, other)
 
 
 def test_a_tokenizer_without_padding_token_still_batches(tmp_path):
@@ -376,6 +418,18 @@ def test_fingerprints_tell_models_apart_and_survive_saving(tmp_path):
     assert lm.fingerprint == tiny_lm("llama").fingerprint
     assert lm.fingerprint != tiny_lm("llama", seed=1).fingerprint
     assert lm.fingerprint != tiny_lm("qwen2").fingerprint
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_model_has_one_fingerprint_in_whichever_precision_it_is_loaded(tmp_path, dtype):
+    stored = load(save_tiny(tmp_path / "m"), device="cpu").fingerprint
+    lm = load(tmp_path / "m", device="cpu", dtype=dtype)
+    assert lm.fingerprint == stored
+    rounded = models.fingerprint(lm.model)
+    assert (rounded == stored) == (dtype != "float16"), "the case that reading before the change is for"
+    with torch.no_grad():
+        lm.model.get_input_embeddings().weight.mul_(2)
+    assert models.fingerprint(lm.model) != rounded
 
 
 def test_an_untrained_copy_has_other_weights_and_leaves_the_original_alone():

@@ -84,9 +84,9 @@ def word_tokenizer(template: str | None = TEMPLATE, pad: bool = True) -> PreTrai
     return tokenizer
 
 
-def tiny_model(architecture: str, seed: int = 0) -> torch.nn.Module:
+def tiny_model(architecture: str, seed: int = 0, **settings) -> torch.nn.Module:
     """Random weights, float32, eval mode."""
-    config = AutoConfig.for_model(architecture, **COMMON, **ARCHITECTURES[architecture])
+    config = AutoConfig.for_model(architecture, **COMMON | ARCHITECTURES[architecture] | settings)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return AutoModelForCausalLM.from_config(config).eval()

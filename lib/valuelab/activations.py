@@ -8,12 +8,14 @@ there are, and goes on where it was stopped.
 import contextlib
 import hashlib
 import json
+import operator
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -134,6 +136,7 @@ def capture_to_disk(
         raise ValueError("capture_to_disk: position must be a name or an index, not a function.")
     if shard < 1:
         raise ValueError(f"capture_to_disk: shard={shard}; use 1 or more texts a shard.")
+    position = position if isinstance(position, str) else as_index(position)
     texts, folder = list(texts), Path(folder)
     manifest = {
         "format": FORMAT,
@@ -246,7 +249,7 @@ def as_layers(layers: Iterable[int] | int | None, manifest: dict) -> list[int]:
     there = manifest["layers"]
     if layers is None:
         return there
-    wanted = [layers] if isinstance(layers, int) else list(layers)
+    wanted = as_integers(layers)
     absent = [k for k in wanted if k not in there]
     if absent:
         raise CaptureError(f"layers {absent} were not captured; there are {there}.")
@@ -294,7 +297,7 @@ def check_layers(lm: LM, layers: Iterable[int] | int | None) -> list[int]:
     """Sorted layers without repetition, each of which the model has."""
     if layers is None:
         return list(range(lm.n_layers))
-    wanted = sorted({int(x) for x in ([layers] if isinstance(layers, int) else layers)})
+    wanted = sorted(set(as_integers(layers)))
     wrong = [x for x in wanted if not EMBEDDING <= x < lm.n_layers]
     if wrong or not wanted:
         raise ValueError(
@@ -302,6 +305,14 @@ def check_layers(lm: LM, layers: Iterable[int] | int | None) -> list[int]:
             f"(and {EMBEDDING} for the embedding)."
         )
     return wanted
+
+
+def as_integers(layers: Iterable[int] | int) -> list[int]:
+    """One layer or several as a list of plain integers, of whatever integer type they are."""
+    try:
+        return [operator.index(layers)]
+    except TypeError:
+        return [int(x) for x in layers]
 
 
 def choose(lm: LM, row: list[int], position: Any, index: int, start: int) -> list[int]:
@@ -315,12 +326,9 @@ def choose(lm: LM, row: list[int], position: Any, index: int, start: int) -> lis
         found = [size - 1]
     elif callable(position):
         found = as_places(position(lm.tokenizer.convert_ids_to_tokens(row)), size)
-    elif isinstance(position, int):
-        found = [position + size if position < 0 else position]
     else:
-        raise ValueError(
-            f"capture: position={position!r}; use 'last', 'mean', 'every', an index or a function."
-        )
+        place = as_index(position)
+        found = [place + size if place < 0 else place]
     if not found or min(found) < 0 or max(found) >= size:
         raise ValueError(
             f"capture: position {position!r} chooses {found or 'nothing'} in text {index}, which "
@@ -329,8 +337,19 @@ def choose(lm: LM, row: list[int], position: Any, index: int, start: int) -> lis
     return [start + place for place in found]
 
 
+def as_index(position: Any) -> int:
+    """A position as a plain integer, of whatever integer type it is."""
+    try:
+        return operator.index(position)
+    except TypeError:
+        raise ValueError(
+            f"capture: position={position!r}; use 'last', 'mean', 'every', an index or a function."
+        ) from None
+
+
 def as_places(chosen: Any, size: int) -> list[int]:
     """Indices from what a predicate returned: an index, several, or one boolean for each token."""
+    chosen = np.asarray(chosen).tolist()  # numpy's own integers and booleans become Python's
     if isinstance(chosen, int) and not isinstance(chosen, bool):
         chosen = [chosen]
     chosen = list(chosen)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +18,24 @@ import typer
 
 app = typer.Typer(help="Value alignment of language models: the course's tools.", no_args_is_help=True,
                   pretty_exceptions_enable=False, add_completion=False)  # fmt: skip
-FLOORS = {"torch": "2.11", "transformers": "4.57", "numpy": "2.0", "jupyterlab": "4.4", "ipywidgets": "8.1"}
+PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"  # in a checkout
+NAMED = ("torch", "transformers", "numpy", "jupyterlab", "ipywidgets")  # the doctor tells their versions in any case
 
 
 def _version(name: str) -> tuple[int, ...]:
-    return tuple(int(p) for p in name.split("+")[0].split(".")[:2] if p.isdigit())
+    return tuple(int(p) for p in name.split("+")[0].split(".")[:3] if p.isdigit())
+
+
+def _requirements() -> list[str]:
+    """What must be installed, as "name>=floor" or "name>=floor,<ceiling". Triton has a line of its own."""
+    if PROJECT.is_file():  # what an editable install has noted of it may be older
+        lines = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
+    else:
+        try:
+            lines = [line for line in requires("valuelab") or () if "extra ==" not in line]
+        except PackageNotFoundError:  # a bare copy of the package
+            lines = []
+    return [line.split(";")[0].strip() for line in lines if not line.startswith("triton")]
 
 
 def _python() -> tuple[bool, str]:
@@ -30,18 +45,42 @@ def _python() -> tuple[bool, str]:
     return good, f"Python {major}.{minor}{cure}"
 
 
-def _package(name: str, floor: str) -> tuple[bool, str]:
+def _package(requirement: str) -> tuple[bool, str]:
+    name, bounds = re.match(r"([\w.-]+)\s*(.*)", requirement).groups()
+    cure = "run `make setup`" if PROJECT.is_file() else f"run `pip install '{requirement}'`"
     try:
         got = version(name)
     except PackageNotFoundError:
-        return False, f"{name} is missing; run `make setup`"
-    good = _version(got) >= _version(floor)
-    return good, f"{name} {got}" + ("" if good else f": {floor} or newer is needed; run `make setup`")
+        return False, f"{name} is missing; {cure}"
+    for bound in bounds.split(","):
+        sign, limit = re.match(r"\s*([<>=]*)\s*(.*)", bound).groups()
+        if sign == ">=" and _version(got) < _version(limit):
+            return False, f"{name} {got}: {limit} or newer is needed; {cure}"
+        if sign == "<" and _version(got) >= _version(limit):
+            return False, f"{name} {got}: a version below {limit} is needed; {cure}"
+    return True, f"{name} {got}"
+
+
+def _packages() -> list[tuple[bool, str]]:
+    """A line for each package that is named or wrong, and one for all others."""
+    found = [_package(r) for r in _requirements()]
+    told = [(ok, line) for ok, line in found if not ok or line.split()[0] in NAMED]
+    return [*told, (True, f"{len(found) - len(told)} other packages")]
 
 
 def _embedded_model() -> tuple[bool, str]:
     there = (Path(__file__).parent / "world" / "model" / "model.safetensors").is_file()
     return there, "embedded model" if there else "the embedded model is missing; run `make model`"
+
+
+def _course_data() -> tuple[bool, str]:
+    try:
+        from valuelab.data import own
+    except ImportError as error:
+        return False, f"the course's own data cannot be read: {error}"
+    wanted = [own.FOLDER / "sources.toml", *(own.home(name) / f"{name}.csv" for name in own.SCHEMAS)]
+    missing = [str(path) for path in wanted if not path.is_file()]
+    return not missing, f"{missing[0]} is missing; install the course again" if missing else "course data"
 
 
 def _disk() -> tuple[bool, str]:
@@ -67,9 +106,8 @@ def _triton() -> tuple[bool, str]:
 
 
 def diagnosis() -> list[tuple[bool, str]]:
-    """One (ok, line) a point: Python, packages, the embedded model, disk, GPU, Triton."""
-    packages = [_package(name, floor) for name, floor in FLOORS.items()]
-    return [_python(), *packages, _embedded_model(), _disk(), _gpu(), _triton()]
+    """One (ok, line) a point: Python, packages, the embedded model, the course's data, disk, GPU, Triton."""
+    return [_python(), *_packages(), _embedded_model(), _course_data(), _disk(), _gpu(), _triton()]
 
 
 @app.command()
@@ -85,9 +123,13 @@ def doctor() -> None:
 @app.command()
 def lab(port: int = 8888, browser: str = "") -> None:
     """Open the course in JupyterLab at the first lesson."""
-    from valuelab.course.build import root
+    from valuelab.course import build as b
 
-    base = root()
+    try:
+        base = b.root()
+    except b.LessonError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
     screen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     command = [sys.executable, "-m", "jupyter", "lab", f"--port={port}", "--ServerApp.root_dir", str(base),
                "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]  # fmt: skip

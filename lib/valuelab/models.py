@@ -64,6 +64,7 @@ class LM:
     def __post_init__(self):
         if self.blocks is None:
             self.blocks = find_blocks(self.model)
+        self.model.eval()  # dropout would give every reading of one text other states
         ensure_padding(self.tokenizer)
 
     @property
@@ -90,7 +91,8 @@ class LM:
     def fingerprint(self) -> str:
         """16 hex digits that change when the architecture or the weights do (a hash of samples).
 
-        Read once, when first asked for; float32 and half-precision copies agree, up to rounding.
+        Read once, when first asked for. `load` reads it before it changes the precision, so a model has
+        one fingerprint in whichever precision it is loaded.
         """
         return fingerprint(self.model)
 
@@ -115,6 +117,12 @@ def plain(model: nn.Module) -> nn.Module:
 def text_config(model: nn.Module) -> Any:
     """Configuration of the language part (models that also see images nest it)."""
     return plain(model).config.get_text_config(decoder=True)
+
+
+def readout_width(model: nn.Module) -> int:
+    """Width of the last state, which the word head reads: d_model, or less where it is projected down (OPT 350M)."""
+    head = plain(model).get_output_embeddings()
+    return text_config(model).hidden_size if head is None else head.weight.shape[1]
 
 
 def find_blocks(model: nn.Module) -> list[nn.Module]:
@@ -166,7 +174,7 @@ def fingerprint(model: nn.Module) -> str:
     for name, weight in plain(model).named_parameters():
         step = max(1, weight.numel() // 32)
         sample = weight.detach().flatten()[::step][:32]
-        # bfloat16 keeps float32, float16 and bfloat16 copies of one model equal
+        # bfloat16 keeps float32 and bfloat16 copies of one model equal; a float16 copy was rounded once before
         bits = sample.to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy()
         seen.update(f"{name}{tuple(weight.shape)}".encode() + bits.tobytes())
     return seen.hexdigest()[:16]
@@ -201,12 +209,13 @@ def load(
 
     Raises:
         ModelError: no such model, no network, not a causal language model, damaged files, no
-            tokenizer, weights that are not safetensors, or a model that ships its own code. Nothing
-            is ever unpickled and `trust_remote_code` stays off.
+            tokenizer, weights that are not safetensors, a model that ships its own code, or a device
+            that this machine does not have. Nothing is ever unpickled and `trust_remote_code` stays off.
     """
     wanted = name_or_folder or os.environ.get("VALUELAB_MODEL") or EMBEDDED
     source, embedded = resolve(wanted)
     dtype = resolve_dtype(dtype)
+    target = None if device == "auto" else resolve_device(device)
     with quiet_transformers():
         config = load_config(source)
         refuse_if_not_causal(config, source)
@@ -218,13 +227,18 @@ def load(
             f"{source}: the tokenizer knows {len(tokenizer)} tokens but the model embeds only "
             f"{vocabulary}, so they do not belong together; save both from the same run."
         )
-    if device != "auto":
-        target = torch.device(device or best_device())
-        model = model.to(target, dtype or sensible_dtype(model, target))
+    if target:
+        dtype = dtype or sensible_dtype(model, target)
+    changed = dtype and any(p.dtype != dtype for p in model.parameters() if p.is_floating_point())
+    stored = fingerprint(model) if changed else None
+    if target:
+        model = model.to(target, dtype)
     elif dtype:
         model = model.to(dtype)
     name = "embedded" if embedded else str(source)
-    lm = LM(model.eval(), tokenizer, name, embedded)
+    lm = LM(model, tokenizer, name, embedded)
+    if stored:
+        lm.fingerprint = stored
     if not lm.has_chat_template:
         warnings.warn(
             f"{name} has no chat template: chat() writes plain 'User: ... Assistant:' turns, which "
@@ -264,6 +278,19 @@ def resolve_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
             f"dtype={dtype!r} is no floating type of torch; use 'float32', 'bfloat16' or 'float16'."
         )
     return found
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or the best there is. ModelError where this machine does not have it."""
+    try:
+        target = torch.device(device or best_device())
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError) as error:  # the second where torch was built without CUDA
+        raise ModelError(
+            f"device={str(device)!r} cannot be used here ({first_line(error)}); use 'cpu', or leave it out "
+            "to take a GPU if there is one."
+        ) from error
+    return target
 
 
 def best_device() -> str:
@@ -474,6 +501,24 @@ def chat(lm: LM, user: str, system: str | None = None, history: Sequence[Any] = 
             ) from error
         turns = [dict(turns[0], content=f"{system}\n\n{turns[0]['content']}"), *turns[1:]]
         return lm.tokenizer.apply_chat_template(turns, **options)
+
+
+def as_replies(lm: LM, prompts: Sequence[str], replies: Sequence[str]) -> list[str]:
+    """Replies as the model would write them after prompts that `chat` returned: with a space in front, or without.
+
+    Where the prompt ends in a line break (ChatML, Llama 3, Gemma) a reply starts at once; elsewhere it starts as
+    the chat template writes it, and in plain "Assistant:" lines after a space.
+    """
+    if len(prompts) != len(replies):
+        raise ValueError(f"as_replies: {len(prompts)} prompts but {len(replies)} replies; pass one for each prompt.")
+    lead, said = " ", ("Hello", "Fine")
+    if lm.has_chat_template:
+        asked = chat(lm, said[0])
+        turns = as_messages([said])
+        whole = lm.tokenizer.apply_chat_template(turns, tokenize=False)
+        rest = whole[len(asked) :] if whole.startswith(asked) else ""
+        lead = rest[: len(rest) - len(rest.lstrip())] if rest.lstrip().startswith(said[1]) else lead
+    return [("" if p[-1:].isspace() else lead) + r.strip() for p, r in zip(prompts, replies, strict=True)]
 
 
 def as_messages(history: Sequence[Any]) -> list[dict[str, str]]:

@@ -9,7 +9,8 @@ from data_damage import write
 from data_samples import CASES
 from typer.testing import CliRunner
 
-from valuelab.data import names
+from valuelab.data import names, sources
+from valuelab.data import own as own_data
 from valuelab.data.cli import app
 
 
@@ -78,3 +79,22 @@ def test_an_unknown_name_lists_the_known_ones(run):
     assert done.exit_code == 1 and "Choose from: agent_valuebench" in done.stderr
     assert run("get", "conva").exit_code == 1
     assert run("check").exit_code == 1
+
+
+def test_data_that_are_missing_end_in_a_sentence(run, monkeypatch, tmp_path):
+    for cached in (sources.registry, sources.wanted):
+        cached.cache_clear()
+    monkeypatch.setattr(own_data, "FOLDER", tmp_path)
+    try:
+        for arguments, told in ((("list",), "sources.toml is neither in"), (("get", "course_pairs"), "is missing")):
+            done = run(*arguments)
+            assert done.exit_code == 1 and isinstance(done.exception, SystemExit) and told in done.stderr
+    finally:
+        for cached in (sources.registry, sources.wanted):
+            cached.cache_clear()
+
+
+def test_a_number_of_records_below_one_is_refused(run):
+    for option in ("-n", "--skip"):
+        done = run("show", "course_pairs", option, -1)
+        assert done.exit_code == 2 and "Invalid value" in done.stderr

@@ -203,6 +203,7 @@ def test_the_command_says_in_one_line_what_is_wrong(base_model):
     ]:
         result = command(*wrong)
         assert result.exit_code == 1 and said in result.stderr and "Traceback" not in result.stderr
+    assert command("--items", -3).exit_code == 2, "a usage error"
 
 
 @pytest.mark.parametrize("name", ["course_dilemmas", "moralchoice", "daily_dilemmas"])

@@ -41,6 +41,16 @@ def test_every_estimator_finds_nothing_where_nothing_was_planted(method):
     assert found.accuracy.low < 0.5 < found.accuracy.high
 
 
+@EVERY
+def test_states_may_be_an_array_of_numpys(method):
+    X, y, groups = stack_pairs(*planted(60)[:3])
+    assert grouped_accuracy(X.numpy(), y, groups, method).accuracy == grouped_accuracy(X, y, groups, method).accuracy
+    (one, _), (other, _) = (probes.validated_probe(x, y, groups, method=method) for x in (X.numpy(), X))
+    assert torch.equal(one.weight, other.weight)
+    nested = [probes.nested_accuracy({0: x, 1: -x}, y, groups, method).logits for x in (X.numpy(), X)]
+    assert (nested[0] == nested[1]).all()
+
+
 def test_mean_difference_has_its_boundary_half_way():
     positive, negative = torch.tensor([[2.0, 0], [4, 0]]), torch.tensor([[0.0, 0], [0, 2]])
     probe = probes.mean_difference(positive, negative)

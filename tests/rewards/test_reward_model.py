@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import real_folder
+from tiny_models import TEMPLATE, real_folder, tiny_lm, tiny_model, word_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from valuelab import data, models
@@ -32,6 +32,7 @@ from valuelab.rewards.reward_model import (
     pair_features,
     pair_loss,
     pair_loss_gradient,
+    reply_features,
     train_reward_model,
 )
 from valuelab.world import situations
@@ -192,6 +193,31 @@ def test_pair_features_have_one_row_per_comparison_and_differ(lm):
     won, lost = pair_features(lm, pairs)
     assert won.shape == lost.shape == (6, 2 * 32)
     assert not torch.allclose(won, lost)
+
+
+def test_a_reply_is_read_as_the_chat_template_writes_it(monkeypatch):
+    chatml = "{% for m in messages %}{{ m['role'] }} :\n{{ m['content'] }}\n{% endfor %}" + (
+        "{% if add_generation_prompt %}assistant :\n{% endif %}"
+    )
+    seen, encode = [], models.encode
+
+    def remember(lm, texts):
+        seen.extend(texts)
+        return encode(lm, texts)
+
+    monkeypatch.setattr(models, "encode", remember)
+    for template, end in ((chatml, "assistant :\nkeep money ."), (TEMPLATE, "assistant : keep money .")):
+        small = tiny_lm(template=template)
+        for read in (RewardModel(small, ["a"]).tokens, lambda *x, lm=small: reply_features(lm, *x)):
+            seen.clear()
+            read(["we"], ["keep money ."])
+            assert any(text.endswith(end) for text in seen), seen
+
+
+def test_a_word_head_that_reads_less_than_a_block_writes_gets_a_reward_head_of_its_width():
+    model = RewardModel(LM(tiny_model("opt", word_embed_proj_dim=16), word_tokenizer()), ["a"])
+    assert model.score(["we", "you"], ["help .", "keep money ."]).shape == (2, 1)
+    assert model.embed(["we"], ["help ."]).shape == (1, 16)
 
 
 def test_a_transcript_becomes_turns_and_any_other_prompt_one_message():

@@ -148,6 +148,11 @@ def test_utilities_have_their_known_special_cases():
     torch.testing.assert_close(close, T.inada_utility(r, 0.0, gamma=1.0), atol=1e-6, rtol=0)
     with pytest.raises(ValueError, match="at least 0"):
         T.exponential_utility(r, -1.0)
+    square = torch.arange(4.0).view(2, 2)
+    per_prompt = torch.tensor([[1.0], [2.0]])
+    torch.testing.assert_close(T.exponential_utility(square, 0.0, per_prompt), square - per_prompt)
+    with pytest.raises(ValueError, match=r"r_ref\[:, None\] of shape \(prompts, 1\)"):
+        T.exponential_utility(square, 0.5, per_prompt[:, 0])  # as many prompts as replies
     with pytest.raises(ValueError, match="concave"):
         T.inada_utility(r, 0.0, beta=0.5)
 

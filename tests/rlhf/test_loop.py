@@ -6,9 +6,11 @@ import math
 import pytest
 import torch
 from safetensors import safe_open
+from tiny_models import tiny_model, word_tokenizer
 
 from valuelab import models
 from valuelab import world as W
+from valuelab.models import LM
 from valuelab.rlhf import loop
 from valuelab.rlhf.loop import Config, Trainer, read_metrics, reread, sample_groups, train
 
@@ -88,6 +90,23 @@ def test_the_reward_rises_and_the_reference_stays_as_it_was(tiny):
     first, last = (sum(r["reward"] for r in rows) / 5 for rows in (result.rows[:5], result.rows[-5:]))
     assert last > first + 0.07, (first, last)
     assert result.rows[-1]["kl"] > 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_small_steps_reach_the_policy_of_a_model_in_half_precision(tiny, dtype):
+    tiny.model.to(dtype)
+    trainer = Trainer(tiny, QUESTIONS, many_words, settings(lr=1e-6, algorithm="reinforce"))
+    before = weights(trainer.policy)
+    rows = [trainer.step() for _ in range(2)]
+    moved = torch.cat([(w != before[k]).flatten() for k, w in trainer.policy.model.named_parameters()])
+    assert moved.float().mean() > 0.5 and all(math.isfinite(x) for row in rows for x in row.values())
+    assert (tiny.dtype, trainer.policy.dtype) == (dtype, torch.float32)
+
+
+def test_ppo_runs_where_the_word_head_reads_less_than_a_block_writes():
+    lm = LM(tiny_model("opt", word_embed_proj_dim=16), word_tokenizer())
+    row = Trainer(lm, ["we help", "you never", "keep all"], many_words, settings(algorithm="ppo")).step()
+    assert math.isfinite(row["reward"])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import D_MODEL, TEXTS, tiny_lm
@@ -55,6 +56,16 @@ def test_a_saved_plan_comes_back_the_same_and_steers_the_same(tmp_path):
             b.probe.value,
         )
     assert torch.equal(logits(lm, plan), logits(lm, back))
+
+
+def test_numpys_and_torchs_numbers_are_written_as_plain_ones(tmp_path):
+    meta = {"accuracy": np.float32(0.5), "C": [np.int64(3)], "ece": torch.tensor(0.25), "folds": np.arange(2)}
+    probe = Probe(torch.ones(D_MODEL), layer=np.int64(1), meta=meta)
+    [shift] = load(save(tmp_path / "p", probe)).shifts
+    assert shift.probe.layer == 1 and type(shift.probe.layer) is int
+    assert dict(shift.probe.meta) == {"accuracy": 0.5, "C": [3], "ece": 0.25, "folds": [0, 1]}
+    with pytest.raises(TypeError, match="cannot be written as JSON"):
+        save(tmp_path / "p", probe.with_(meta={"lm": object()}))
 
 
 def test_plans_compose_with_plus_and_times():

@@ -69,6 +69,8 @@ def test_a_tied_weight_is_moved_once():
     with A.mixed(lm, [v], [1.0]):
         moved = lm.model.state_dict()["lm_head.weight"] - before["lm_head.weight"]
         torch.testing.assert_close(moved, v["transformer.wte.weight"], atol=1e-6, rtol=1e-4)
+    with pytest.raises(A.VectorError, match="read both with weights_of, which names a tied weight once"):
+        A.edited(lm, [A.task_vector(before, before)], [1.0])  # state dicts name it twice
 
 
 def test_the_fingerprint_tells_edited_weights_from_the_base():

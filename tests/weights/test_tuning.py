@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import tiny_lm
+from tiny_models import TEMPLATE, tiny_lm
 
 from valuelab import models
 from valuelab import weights as A
@@ -41,6 +41,18 @@ def test_reply_log_probs_are_those_of_the_readouts_with_the_end_token():
     wanted = models.log_probs(lm, asked, [f" {GOOD} </s>"] * 4)
     torch.testing.assert_close(pairs.ref_won, wanted)
     torch.testing.assert_close(A.reply_log_probs(lm, pairs.won).detach(), wanted)
+
+
+def test_a_reply_is_trained_as_the_template_writes_it(monkeypatch):
+    chatml = "{% for m in messages %}{{ m['role'] }} :\n{{ m['content'] }}\n{% endfor %}" + (
+        "{% if add_generation_prompt %}assistant :\n{% endif %}"
+    )
+    seen, join = [], models.join
+    monkeypatch.setattr(models, "join", lambda lm, prompts, texts: seen.extend(texts) or join(lm, prompts, texts))
+    for template, lead in ((chatml, ""), (TEMPLATE, " ")):
+        seen.clear()
+        A.prepare_pairs(tiny_lm(template=template), COMPARISONS)
+        assert set(seen) == {lead + GOOD, lead + BAD}
 
 
 def test_training_prefers_the_winner_and_leaves_the_model_it_began_with():

@@ -1,6 +1,6 @@
 """Value data: one record type, a reader for each public dataset, downloads with checksums.
 
-    >>> import valuelab
+    >>> import valuelab.data
     >>> valuelab.data.names()                      # what there is
     >>> d = valuelab.data.load("ealm")             # downloads once, then reads the cache
     >>> d[0]["prompt"], d[0]["annotators"]

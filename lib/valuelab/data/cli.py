@@ -58,6 +58,13 @@ def _state(name: str, data: Path | None) -> str:
 @app.command("list")
 def list_(data: _Data = None) -> None:
     """Every dataset that has a reader, the course's own among them, and those that are wanted."""
+    try:
+        _list(data)
+    except (SourceError, OSError) as e:
+        raise _stop(e) from None
+
+
+def _list(data: Path | None) -> None:
     console = Console(soft_wrap=True)
     table = Table(Column("name", no_wrap=True), "title", "use", "records", "MB", "licence", "here")
     for name in NAMES:
@@ -81,8 +88,10 @@ def list_(data: _Data = None) -> None:
 def get(names_: Annotated[list[str], typer.Argument(metavar="NAME...", help="Datasets.")]) -> None:
     """Download datasets, with progress; an interrupted download goes on where it stopped."""
     for name in names_:
-        if name in own.READERS:
+        if name in own.READERS and own.home(name).is_dir():
             raise _stop(f"{name} comes with the course: {own.home(name)}. Nothing to download.")
+        if name in own.READERS:
+            raise _stop(f"{name} comes with the course, but {own.home(name)} is missing. Install the package again.")
         try:
             entry = source(name)
             print(f"{entry.title}. {entry.citation}. Licence: {entry.licence}. {entry.note}")
@@ -94,8 +103,8 @@ def get(names_: Annotated[list[str], typer.Argument(metavar="NAME...", help="Dat
 @app.command()
 def show(
     name: _Name,
-    n: Annotated[int, typer.Option("-n", help="How many records.")] = 3,
-    skip: Annotated[int, typer.Option(help="How many records to pass over first.")] = 0,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many records.")] = 3,
+    skip: Annotated[int, typer.Option(min=0, help="How many records to pass over first.")] = 0,
     data: _Data = None,
     lenient: _Lenient = False,
 ) -> None:

@@ -15,7 +15,10 @@ from valuelab.data.record import DataError, Record
 from valuelab.data.table import Place, Reader, Table
 from valuelab.values import VALUES
 
-FOLDER = Path(__file__).resolve().parents[3] / "datasets"
+_HERE = Path(__file__).resolve()
+PLACES = (_HERE.parents[3] / "datasets", _HERE.parent / "registry")
+"""Where the data lie: in a checkout, or beside this file in an installed package (setup.py puts them there)."""
+FOLDER = next((place for place in PLACES if (place / "sources.toml").is_file()), PLACES[0])
 SPLITS = ("train", "dev", "test")
 FORMS = ("first", "third", "question")
 LICENCE = "CC BY 4.0"

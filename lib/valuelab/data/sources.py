@@ -100,48 +100,49 @@ USES = {
 }
 
 
-def _home() -> Path:
-    """The folder of sources.toml: in a checkout `datasets/`, in an installed package beside us."""
-    here = Path(__file__).resolve()
-    for folder in (here.parents[3] / "datasets", here.parent / "registry"):
-        if (folder / "sources.toml").is_file():
-            return folder
-    raise SourceError(
-        f"sources.toml is neither in {here.parents[3] / 'datasets'} nor in "
-        f"{here.parent / 'registry'}. Install the package again, or run from a checkout."
-    )
+def listed() -> dict[str, dict]:
+    """sources.toml as it stands.
+
+    Raises:
+        SourceError: it is not there.
+    """
+    path = own.FOLDER / "sources.toml"
+    if not path.is_file():
+        places = " nor in ".join(map(str, own.PLACES))
+        raise SourceError(
+            f"sources.toml is neither in {places}. Install the package again, or run from a checkout."
+        )
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 @cache
 def registry() -> Mapping[str, Source]:
     """All registered datasets by name."""
-    home = _home()
-    listed = tomllib.loads((home / "sources.toml").read_text(encoding="utf-8"))
-    listed.pop("wanted", None)
-    return {name: _source(home, name, entry) for name, entry in listed.items()}
+    entries = listed()
+    entries.pop("wanted", None)
+    return {name: _source(name, entry) for name, entry in entries.items()}
 
 
 @cache
 def wanted() -> Mapping[str, Mapping[str, str]]:
     """Datasets of the field that have no reader yet: title, address and the reason."""
-    listed = tomllib.loads((_home() / "sources.toml").read_text(encoding="utf-8"))
-    return listed.get("wanted", {})
+    return listed().get("wanted", {})
 
 
-def _source(home: Path, name: str, entry: dict) -> Source:
+def _source(name: str, entry: dict) -> Source:
     files = entry.pop("files", {})
     if isinstance(
         files, str
     ):  # long lists lie in a file of their own, one "sha256 bytes path" a line
-        lines = (home / "files" / files).read_text(encoding="utf-8").splitlines()
+        lines = (own.FOLDER / "files" / files).read_text(encoding="utf-8").splitlines()
         parts = [line.split(" ", 2) for line in lines]
-        listed = [RemoteFile(p, int(size), digest, p) for digest, size, p in parts]
+        found = [RemoteFile(p, int(size), digest, p) for digest, size, p in parts]
     else:
-        listed = []
+        found = []
         for path, facts in files.items():
             size, digest, *origin = facts.split(" ", 2)
-            listed.append(RemoteFile(path, int(size), digest, origin[0] if origin else path))
-    return Source(name=name, files=tuple(listed), **entry)
+            found.append(RemoteFile(path, int(size), digest, origin[0] if origin else path))
+    return Source(name=name, files=tuple(found), **entry)
 
 
 def source(name: str) -> Source:

@@ -328,8 +328,8 @@ def dilemmas_command(
     dilemmas: Annotated[str, typer.Option(help=f"For other models: one of {', '.join(SETS)}.")] = "course_dilemmas",
     methods: Annotated[str, typer.Option(help="For the embedded model: methods of the table, separated by commas.")]
     = "instruction,additive,gated minimal,random direction",
-    data: Annotated[str, typer.Option(help="Folder that holds a public set as at its source.")] = "",
-    items: Annotated[int, typer.Option(help="Take only so many dilemmas; 0 for all.")] = 0,
+    data: Annotated[str, typer.Option(help="Folder with one folder per dataset, as for `valuelab data`.")] = "",
+    items: Annotated[int, typer.Option(min=0, help="Take only so many dilemmas; 0 for all.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
 ) -> None:  # fmt: skip
     """Rankings of values from dilemmas before and after each intervention, with rank intervals."""

@@ -295,7 +295,7 @@ class Kit:
 
         def score(questions: Sequence[str], replies: Sequence[str]) -> Tensor:
             prompts = [models.chat(self.lm, q) for q in questions]
-            texts = [" " + (r or ".") for r in replies]
+            texts = models.as_replies(self.lm, prompts, [r or "." for r in replies])
             states = capture(self.lm, texts, position="mean", batch_size=128, prompts=prompts)
             found = sign * head(torch.cat([states[layer] for layer in sorted(states)], 1)).float()
             empty = torch.tensor([not r for r in replies])
@@ -411,8 +411,8 @@ def self_rehearsal(kit: Kit, sign: int) -> Aligned:
 
     def pick(questions: Sequence[str], replies: list[list[str]]) -> list[int]:
         n = len(replies[0])
-        texts = [" " + (r or ".") for row in replies for r in row]
         plain = [models.chat(kit.lm, q) for q in questions for _ in range(n)]
+        texts = models.as_replies(kit.lm, plain, [r or "." for row in replies for r in row])
         lines = [W.persona_line(kit.value, sign, kit.rng(14, q)) for q in questions]
         role = [models.chat(kit.lm, q, system=x) for q, x in zip(questions, lines, strict=True) for _ in range(n)]
         gap = models.log_probs(kit.lm, role, texts, batch_size=256) - models.log_probs(
@@ -438,11 +438,11 @@ def distilled(kit: Kit, sign: int) -> Aligned:
     lines = [pair[sign < 0] for pair in planted.persona_pairs(kit.value, len(asked), kit.seed)]
     plain = [models.chat(kit.lm, s.text) for s in asked]
     told = [models.chat(kit.lm, s.text, system=line) for s, line in zip(asked, lines, strict=True)]
-    replies = models.generate(kit.lm, told, max_new_tokens=40, seed=kit.seed, batch_size=256)
+    said = models.generate(kit.lm, told, max_new_tokens=40, seed=kit.seed, batch_size=256)
+    replies = models.as_replies(kit.lm, told, said)
     vectors = distil(
-        kit.lm, plain, told, [f" {r}" for r in replies], range(kit.lm.n_layers), steps=kit.budget.distil_steps,
-        seed=kit.seed,
-    )  # fmt: skip
+        kit.lm, plain, told, replies, range(kit.lm.n_layers), steps=kit.budget.distil_steps, seed=kit.seed
+    )
     plan = add(vectors)
     return Aligned(kit.lm, hooks=lambda: steer(kit.lm, plan), held=sum(v.nbytes for v in vectors.values()))
 

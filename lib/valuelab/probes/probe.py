@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -43,6 +44,7 @@ class Probe:
             raise ValueError("Probe: weight or bias is not finite; retrain it on finite states.")
         object.__setattr__(self, "weight", weight)
         object.__setattr__(self, "bias", bias)
+        object.__setattr__(self, "layer", None if self.layer is None else operator.index(self.layer))
         object.__setattr__(self, "meta", MappingProxyType(dict(self.meta)))
 
     def __call__(self, h: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def grouped_accuracy(
         ValueError: one class, constant or non-finite features, fewer contexts than folds.
     """
     check_data(X, y, groups)
-    y, groups = as_labels(y), np.asarray(groups)
+    X, y, groups = torch.as_tensor(X), as_labels(y), np.asarray(groups)
     fitted = estimator(method)
 
     def train(rows: np.ndarray) -> Scorer:
@@ -191,6 +191,7 @@ def nested_accuracy(
         Validation whose `chosen` holds the layer taken in each outer fold.
     """
     y, groups, layers = as_labels(y), np.asarray(groups), sorted(states)
+    states = {layer: torch.as_tensor(X) for layer, X in states.items()}
     fitted, chosen = estimator(method), []
     wordings = None if wordings is None else np.asarray(wordings)
     for layer in layers:
@@ -241,6 +242,7 @@ def validated_probe(
         Unreadable: the states do not differ between for and against, or are not finite.
         ValueError: as `grouped_accuracy`.
     """
+    X = torch.as_tensor(X)
     found = grouped_accuracy(X, y, groups, method, folds=folds, seed=seed)
     probe = fit(X, y, groups, method=method, layer=layer, value=value)
     if not probe.weight.any():

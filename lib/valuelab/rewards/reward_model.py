@@ -141,11 +141,12 @@ class RewardModel(nn.Module):
             raise ValueError(f"RewardModel: heads={list(heads)!r} must be distinct names.")
         self.lm, self.names = lm, tuple(heads)
         self.backbone = copy.deepcopy(_backbone(lm.model)).float()
-        self.head = nn.Linear(lm.d_model, len(heads), bias=False)
+        width = models.readout_width(lm.model)
+        self.head = nn.Linear(width, len(heads), bias=False)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             drawn = torch.randn(self.head.weight.shape, generator=generator)
-            self.head.weight.copy_(drawn / (lm.d_model + 1) ** 0.5)
+            self.head.weight.copy_(drawn / (width + 1) ** 0.5)
         self.to(lm.device)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -245,7 +246,7 @@ def _asked(lm: LM, prompt: str) -> str:
 def _ended(lm: LM, prompts: Sequence[str], replies: Sequence[str]) -> list[list[int]]:
     """Ids of prompt and reply, the end token appended."""
     asked = [_asked(lm, p) for p in prompts]
-    ids, _ = models.join(lm, asked, [" " + r.strip() for r in replies])
+    ids, _ = models.join(lm, asked, models.as_replies(lm, asked, replies))
     end = lm.tokenizer.eos_token_id
     return [row + [end] if end is not None and row[-1] != end else row for row in ids]
 
@@ -399,9 +400,8 @@ def reply_features(
         layers: all blocks if None.
     """
     asked = [_asked(lm, p) for p in prompts]
-    states = activations.capture(
-        lm, [" " + r.strip() for r in replies], layers, position="mean", prompts=asked
-    )
+    texts = models.as_replies(lm, asked, replies)
+    states = activations.capture(lm, texts, layers, position="mean", prompts=asked)
     return torch.cat([states[layer] for layer in sorted(states)], dim=1)
 
 

@@ -80,15 +80,22 @@ def exponential_utility(r: Tensor, rate: float, r_ref: Tensor | float = 0.0) -> 
     Args:
         r: rewards, any shape.
         rate: aversion to risk per unit of reward, at least 0.
-        r_ref: where u is 0 with slope 1.
+        r_ref: where u is 0 with slope 1: a number, or a tensor with as many axes as `r`, e.g. (prompts, 1).
 
     Raises:
-        ValueError: `rate` is negative (the utility would love risk).
+        ValueError: `rate` is negative (the utility would love risk), or `r_ref` is neither a number nor
+            a tensor with as many axes as `r`.
 
     Source: Arrow-Pratt constant absolute risk aversion.
     """
     if rate < 0:
         raise ValueError(f"exponential_utility: rate={rate} must be at least 0, e.g. 0.5.")
+    r_ref = torch.as_tensor(r_ref, dtype=r.dtype, device=r.device)
+    if r_ref.ndim not in (0, r.ndim):  # (prompts,) would run along the replies without a word
+        raise ValueError(
+            f"exponential_utility: r has shape {tuple(r.shape)} but r_ref {tuple(r_ref.shape)}. "
+            "Give one reference per prompt as a column, e.g. r_ref[:, None] of shape (prompts, 1)."
+        )
     x = r - r_ref
     return x if rate == 0 else -torch.expm1(-rate * x) / rate
 

@@ -299,7 +299,8 @@ class Trainer:
     """The state of a run: `step()` makes one, `save()` and `resume()` do what they say.
 
     Args:
-        lm: the reference; the policy starts as its copy.
+        lm: the reference; the policy starts as its copy, in float32 whatever the reference is in. Load the
+            reference in float32 too where the KL has to be exact (0 before the first step).
         questions: what the user says; the chat template is filled in here.
         reward: (questions, replies) -> (n,) rewards, finite. E.g. `RewardModel.scorer`.
         config: settings.
@@ -320,7 +321,8 @@ class Trainer:
                 "or lower Config(prompts=...)."
             )
         self.prompts = [models.chat(lm, q, system) for q in self.questions]
-        self.policy = LM(copy.deepcopy(lm.model), lm.tokenizer, f"{lm.name} + {config.algorithm}")
+        copied = copy.deepcopy(models.plain(lm.model)).float()  # in half precision the updates would round away
+        self.policy = LM(copied, lm.tokenizer, f"{lm.name} + {config.algorithm}")
         for weight in self.policy.model.parameters():
             weight.requires_grad_(True)
         self.weights = dict(self.policy.model.named_parameters())
@@ -329,7 +331,7 @@ class Trainer:
         if config.algorithm == "ppo":
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)
-                self.critic = Critic(lm.d_model, config).to(lm.device)
+                self.critic = Critic(models.readout_width(lm.model), config).to(lm.device)
             self.critic_optimiser = torch.optim.AdamW(self.critic.parameters(), lr=config.value_lr, weight_decay=0.0)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.rows: list[dict[str, float]] = []

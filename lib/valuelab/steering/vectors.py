@@ -52,8 +52,15 @@ def save(path: str | os.PathLike, what: Any, lm: LM | None = None) -> Path:
         rows.append(row)
     head = {"format": FORMAT, "model": card(lm) if lm else plan.card, "shifts": rows}
     path = Path(path) if Path(path).suffix else Path(path).with_suffix(".safetensors")
-    write_whole(path, to_bytes(tensors, metadata={"valuelab": json.dumps(head)}))
+    write_whole(path, to_bytes(tensors, metadata={"valuelab": json.dumps(head, default=plain)}))
     return path
+
+
+def plain(x: Any) -> Any:
+    """A number or an array of numpy's or torch's as JSON has it."""
+    if not hasattr(x, "tolist"):
+        raise TypeError(f"save: {x!r} cannot be written as JSON; keep numbers, texts and lists in a probe's meta.")
+    return x.tolist()
 
 
 def describe(shift: Shift) -> dict[str, Any]:

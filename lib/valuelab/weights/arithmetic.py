@@ -58,7 +58,8 @@ def refuse_other_weights(who: str, entries: StateDict, base: StateDict, whole: b
         name, where = (unknown[0], "first") if unknown else (missing[0], "second")
         raise VectorError(
             f"{who}: only the {where} of the two state dicts has {name!r} ({len(unknown)} such names, "
-            f"{len(missing)} the other way). Take both from the same model."
+            f"{len(missing)} the other way). Take both from the same model, or read both with weights_of, which names "
+            "a tied weight once."
         )
     for name, x in entries.items():
         if x.shape != base[name].shape:

@@ -102,7 +102,7 @@ Row = tuple[list[int], int]  # token ids, and where the reply starts
 def reply_rows(lm: LM, prompts: Sequence[str], replies: Sequence[str]) -> list[Row]:
     """Ids of each user prompt and its reply, through the chat template, with the end token."""
     asked = [models.chat(lm, p) for p in prompts]
-    ids, starts = models.join(lm, asked, [" " + r.strip() for r in replies])
+    ids, starts = models.join(lm, asked, models.as_replies(lm, asked, replies))
     end = lm.tokenizer.eos_token_id
     ids = [row + [end] if end is not None and row[-1] != end else row for row in ids]
     models.check_length(lm, ids)
