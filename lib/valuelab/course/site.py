@@ -28,6 +28,7 @@ from .lesson import Lesson, LessonError, read
 TEXTS = {
     "docs/MAP.md": "Map",
     "docs/GLOSSARY.md": "Glossary",
+    "docs/LIBRARY.md": "The library from Python",
     "docs/TEACHING.md": "Teaching",
     "docs/WORKSHOP.md": "Workshops",
     "solutions/INSTRUCTOR.md": "Notes for instructors",
