@@ -110,5 +110,5 @@ def test_a_folder_that_holds_something_else_is_never_emptied(tmp_path):
 
 def test_a_real_lesson_and_the_texts_beside_it_make_a_site_without_fault(tmp_path):
     pages = site.build(ROOT, tmp_path / "site", ["00"])
-    assert {p.stem for p in pages} == {"index", "search", "00_start_here", "map", "glossary", "teaching",
+    assert {p.stem for p in pages} == {"index", "search", "00_start_here", "map", "glossary", "library", "teaching",
                                        "workshop", "instructor"}  # fmt: skip
