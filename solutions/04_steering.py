@@ -23,7 +23,7 @@ from valuelab.values import ANGLES, VALUES
 
 plots.use()
 lm = models.load()
-LAYER, STRENGTH, N = planted.LAYER, planted.STRENGTH, 12
+LAYER, STRENGTH, N = min(planted.LAYER, lm.n_layers - 1), planted.STRENGTH, 12  # a model of your own may have fewer blocks
 asked = [s for v in VALUES for s in W.situations("held_out", N, seed=11, value=v)]  # N questions for each value
 owner = np.repeat(VALUES, N)
 rng = np.random.default_rng(0)
