@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 LIB = str(Path(__file__).resolve().parents[2] / "lib")
 BLOCKED = """
 import sys
@@ -28,6 +30,9 @@ kernels.add_steer_norm(h, h, w, w, packed)
 kernels.token_log_prob(h, torch.arange(4)); kernels.pair_loss(h, h)
 kernels.linear_log_prob(h, torch.randn(9, 8), torch.arange(4))
 """
+
+
+where_triton_is = pytest.mark.skipif(sys.platform != "linux", reason="Triton has wheels for Linux only")
 
 
 def run(code, **env):
@@ -55,9 +60,8 @@ def test_where_triton_does_not_exist_every_operator_runs_and_the_interpreter_say
     assert "wheels for Linux only" in done.stdout
 
 
+@where_triton_is
 def test_the_interpreter_asked_for_too_late_is_refused_with_the_repair():
-    if sys.platform != "linux":
-        return
     done = run(
         "import triton, torch\nfrom valuelab import kernels\n"
         "kernels.steer(torch.randn(2, 4), torch.randn(4), kernels.settings(0.0, 1.0))",
@@ -66,9 +70,8 @@ def test_the_interpreter_asked_for_too_late_is_refused_with_the_repair():
     assert done.returncode != 0 and "TRITON_INTERPRET=1 before" in done.stderr
 
 
+@where_triton_is
 def test_an_interpreter_that_does_not_fit_this_numpy_is_refused_with_the_repair():
-    if sys.platform != "linux":
-        return
     done = run(
         "import numpy, triton\nnumpy.__version__, triton.__version__ = '2.5.2', '3.6.0'\n"
         "from valuelab import kernels\nkernels.start_interpreter()",
